@@ -1,0 +1,221 @@
+"""What a property test calls: one target at one dtype.
+
+Inputs are made once, in the backend's dtype; the calling convention is kept; whatever the target does,
+raise, exit or return nonsense, becomes a verdict and never escapes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from toise.declarations import CHOICES
+from toise.domain import Domain, probed_domain
+from toise.errors import ToiseError, Unsupported
+from toise.inputs import Case
+from toise.operations import OPERATIONS, Required
+from toise.verdict import EXAMPLE, Irrelevant, NotProvided, Violation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from toise.declarations import Declaration
+    from toise.inputs import Recipe
+    from toise.targets import Target
+
+Array = np.ndarray
+CACHE_SIZE = 1000
+ARRAYS_HINT = " (the suite passed NumPy arrays: where the functions take torch tensors, declare __toise__ = {'arrays': 'torch'})"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back from one call, in float64, beside what is required of it."""
+
+    case: Case
+    got: Array
+    native: Any
+    dtype: str
+    _required: Callable[[], Required]
+
+    @property
+    def value(self) -> Array:
+        """The readable reference's value."""
+        return self._required().value
+
+    @property
+    def radius(self) -> Array:
+        """How far rounding may lead from the value; infinite where the element is excused."""
+        return self._required().radius
+
+
+class Backend:
+    """A target at one dtype, with the operations as methods that take and return float64 copies."""
+
+    def __init__(self, target: Target, dtype: str) -> None:
+        self.target, self.dtype, self.arrays = target, dtype, target.arrays
+        self._cache: dict[bytes, Required] = {}
+        self._domains: dict[str, Domain] = {}
+
+    def declared(self, operation: str) -> Declaration:
+        """Return what the target declares of an operation."""
+        return self.target.declarations.operations[operation]
+
+    def provides(self, operation: str) -> bool:
+        """Tell whether the target has the operation at this dtype."""
+        return not self.lacks(operation)
+
+    def lacks(self, operation: str) -> str:
+        """Say what is missing, the operation or the dtype; empty if neither is."""
+        dtypes = self.target.declarations.dtypes
+        if operation not in self.target.operations:
+            return f"no operation {operation}"
+        return "" if not dtypes or self.dtype in dtypes else f"no dtype {self.dtype}"
+
+    def other_choices(self, operation: str) -> Iterator[tuple[str, str, Backend]]:
+        """Yield every semantic choice that the target did not make, and a backend that declares it."""
+        declared = self.declared(operation)
+        for key, values in CHOICES[operation].items():
+            for value in values:
+                if value not in (declared.choices[key], "unspecified"):
+                    changed = dataclasses.replace(declared, choices={**declared.choices, key: value})
+                    operations = {**self.target.declarations.operations, operation: changed}
+                    declarations = dataclasses.replace(self.target.declarations, operations=operations)
+                    yield key, value, Backend(dataclasses.replace(self.target, declarations=declarations), self.dtype)
+
+    def attention(self, q: Array, k: Array, v: Array, **options: Any) -> Answer:
+        """Call the target's `attention`."""
+        return self.run(Case("attention", {"q": q, "k": k, "v": v}, options))
+
+    def layer_norm(self, x: Array, gamma: Array, beta: Array, **options: Any) -> Answer:
+        """Call the target's `layer_norm`."""
+        return self.run(Case("layer_norm", {"x": x, "gamma": gamma, "beta": beta}, options))
+
+    def run(self, case: Case) -> Answer:
+        """Call the target on fresh arrays and read the result."""
+        return self.read(case, self.invoke(case, self.natives(case)))
+
+    def domain(self, operation: str) -> Domain:
+        """Return the part of the operation that the target implements: declared, or else found by a few calls."""
+        if operation not in self._domains:
+            declared = self.declared(operation).domain
+            self._domains[operation] = declared if declared != Domain() else probed_domain(operation, self._implements)
+        return self._domains[operation]
+
+    def _implements(self, recipe: Recipe) -> bool:
+        case = self.build(recipe)
+        try:
+            self.invoke(case, self.natives(case))
+        except NotProvided:
+            return False
+        except (Violation, Irrelevant):
+            return True  # what it does wrong is for the requirements to say
+        return True
+
+    def build(self, recipe: Recipe) -> Case:
+        """Build a recipe's inputs, rounded once to the dtype."""
+        return recipe.build(partial(self.arrays.rounded, dtype=self.dtype))
+
+    def natives(self, case: Case) -> list[Any]:
+        """Return fresh arrays of the target's own kind that hold the data of `case`.
+
+        Raises ToiseError if the dtype cannot hold a number exactly: the verdict would be on other inputs.
+        """
+        natives = [self.arrays.make(array, self.dtype) for array in case.arrays.values()]
+        for (name, array), native in zip(case.arrays.items(), natives, strict=True):
+            if not np.array_equal(self.arrays.numbers(native), array, equal_nan=True):
+                raise ToiseError(f"{name} holds numbers that {self.dtype} does not have")
+        return natives
+
+    def invoke(self, case: Case, natives: list[Any]) -> Any:
+        """Call the target on these arrays; return what it returned, if that is an array.
+
+        Raises NotProvided outside the target's domain, and Violation for anything else that it raises.
+        """
+        example = EXAMPLE.get()
+        if example is not None:
+            example.calls.append(case)
+        operation = OPERATIONS[case.operation]
+        if case.operation not in self.target.operations:
+            raise NotProvided(f"no operation {case.operation}")
+        options = {}
+        for name, value in case.options.items():
+            default = operation.options[name]
+            if value is default or (name != "mask" and value == default):
+                continue
+            if not self.target.accepts(case.operation, name):
+                raise NotProvided(f"no option {name}")
+            options[name] = self.arrays.make(value, "bool") if name == "mask" else value
+        result = self._guarded(case, natives, options)
+        if not self.arrays.is_array(result):
+            raise Violation("type", f"returned {_described(result)}; required: a {self.arrays.name} array", got=_described(result))
+        return result
+
+    def _guarded(self, case: Case, natives: list[Any], options: dict[str, Any]) -> Any:
+        """Run the target's own code, which may do anything."""
+        try:
+            return self.target.operations[case.operation](*natives, **options)
+        except (Unsupported, NotImplementedError) as error:
+            raise NotProvided(_one_line(error) or "outside its domain") from None
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is the target's
+            if self.may_raise(case):
+                raise Irrelevant("a query without any key may raise here, as declared") from None
+            text = f"{type(error).__name__}: {_one_line(error)}".removesuffix(": ")
+            hint = ARRAYS_HINT if not self.target.arrays_declared and isinstance(error, (TypeError, AttributeError)) else ""
+            if isinstance(error, SystemExit):
+                raise Violation("exit", f"tried to end the process ({text}); required: a result", got=text) from None
+            raise Violation("raised", f"raised {text}; required: a result{hint}", got=text) from None
+
+    def may_raise(self, case: Case) -> bool:
+        """Tell whether the target declares that it may raise for a query without any key, and the case has one."""
+        declared = self.declared(case.operation)
+        if declared.choices.get("empty_row") not in ("raises", "unspecified"):
+            return False
+        return bool(np.any(OPERATIONS[case.operation].excused(case, declared)))
+
+    def read(self, case: Case, native: Any) -> Answer:
+        """Read a result into float64.  Raises Violation where its shape or dtype makes that meaningless."""
+        shape, dtype = tuple(native.shape), self.arrays.dtype(native)
+        required = OPERATIONS[case.operation].shape(case)
+        if not dtype.startswith(("float", "bfloat")):
+            raise Violation("dtype", f"dtype {dtype}; required {self.dtype}", got=dtype, required=self.dtype)
+        if shape != required:
+            raise Violation("shape", f"shape {shape}; required {required}", got=shape, required=required)
+        return Answer(case, self.arrays.numbers(native), native, dtype, partial(self.required, case))
+
+    def required(self, case: Case) -> Required:
+        """Return the value and the radius for one call, computed once for each inputs."""
+        key = _key(case)
+        if key not in self._cache:
+            if len(self._cache) >= CACHE_SIZE:
+                self._cache.clear()
+            declared = self.declared(case.operation)
+            self._cache[key] = OPERATIONS[case.operation].required(case, declared, declared.bounds(self.dtype))
+        return self._cache[key]
+
+
+def _key(case: Case) -> bytes:
+    digest = hashlib.blake2b(case.operation.encode(), digest_size=16)
+    for name, part in (*case.arrays.items(), *sorted(case.options.items())):
+        array = np.asarray(part)
+        digest.update(f"{name} {array.shape} {array.dtype}".encode())
+        digest.update(array.tobytes())
+    return digest.digest()
+
+
+def _one_line(error: BaseException) -> str:
+    try:
+        return " ".join(str(error).split())[:200]
+    except Exception:  # noqa: BLE001 - an exception whose text cannot be had is still an exception
+        return ""
+
+
+def _described(thing: object) -> str:
+    return "None" if thing is None else f"a {type(thing).__module__}.{type(thing).__qualname__}".replace("a builtins.", "a ")

@@ -1,0 +1,1 @@
+"""Adapters to implementations that come with Toise; each is imported only when it is named."""

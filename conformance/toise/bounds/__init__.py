@@ -1,0 +1,13 @@
+"""How far rounding may lead a correct implementation: a value and a radius for every element.
+
+`formats.py` says what a format and a precision class are (data), `bounded.py` holds the rules for
+sums, products and matrix products, and each concept has a module with its own derivation.  Nothing
+here reads `toise_reference`: the value beside the radius is a second, independent computation.
+"""
+
+from toise.bounds.attention import attention
+from toise.bounds.bounded import Bounded
+from toise.bounds.formats import CLASSES, PRECISIONS, Format, Precision
+from toise.bounds.layer_norm import layer_norm
+
+__all__ = ["CLASSES", "PRECISIONS", "Bounded", "Format", "Precision", "attention", "layer_norm"]

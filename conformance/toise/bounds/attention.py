@@ -1,0 +1,124 @@
+r"""The error analysis of attention.  Read with spec/toise_spec/attention.md.
+
+**Scores.** s_j = scale (q . k_j) errs by rho_j: a matrix product, the product with the scale, and the
+scale's own rounding, which may come first, on q or as its square root on both q and k.
+
+**Slips.** A computed weight is proportional to exp(s_j + e_j), where the error e_j that key j does not
+share with its row is at most
+
+    slip_j = rho_j + u (3 (top - s_j) + ulps) + 2 u' (|s_j| + |top|),      u' = min(u, 2^-24)
+
+(the shift by the row's greatest score, the product with log2 e, exp2; the last term where score and
+top are multiplied apart).  An error in `top` is shared by the row, and the normaliser takes it back
+(Blanchard, Higham & Higham 2021: the shifted softmax is as accurate as the unshifted one).
+
+**The key rule.** With weights p and out = sum_j p_j v_j, any slips give a new mean out' with exactly
+
+    out' - out = sum_j p_j (exp(e_j) - 1) (v_j - out) / sum_k p_k exp(e_k),
+
+because sum_j p_j (v_j - out) = 0.  Hence |out' - out| is at most
+
+    sum_j p_j (exp(slip_j) - 1) |v_j - out| / sum_k p_k exp(-slip_k),
+
+and, as out' is a mean of allowed values, at most max(high - out, out - low): **the hull**, which
+keeps the bound meaningful when scores are so large that the slips say nothing.
+
+**Roundings after it.** The normaliser's sum, the division and the weights' own format are relative
+errors of each weight, and the sum over keys one more: rel (sum_j p_j |v_j|).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from toise.bounds.bounded import U64, Bounded, given, sum_error, unless_overflow
+from toise.bounds.formats import EXACT, FLOAT32, Precision
+
+Array = np.ndarray
+# A compiler may contract the shift into exp2(fma(s, c, -fl(top c))), whose argument errs by
+# 2^-24 |top c|; past this many units the exponential itself overflows.
+REACH = 80.0
+SCRATCH = 1 << 20
+
+
+def attention(q: Array, k: Array, v: Array, allowed: Array, scale: float, precision: Precision) -> Bounded:
+    """Bound softmax(scale q k^T) v over the allowed keys; a query without any has the value 0.
+
+    q        [..., n, d_k]   exact in the storage format
+    k        [..., m, d_k]
+    v        [..., m, d_v]
+    allowed  [..., n, m]     True = may attend
+    ->       [..., n, d_v]   value and radius
+    """
+    allowed = np.broadcast_to(allowed, (*q.shape[:-1], k.shape[-2]))
+    seen = allowed.any(-2)[..., None]  # a key that no query may attend to has no value
+    scores = _scores(given(q, precision), given(np.where(seen, k, 0), precision), scale)
+    return _mix(scores, allowed, given(np.where(seen, v, 0), precision)).stored().output()
+
+
+def _scores(q: Bounded, k: Bounded, scale: float) -> Bounded:
+    """Bound scale (q k^T), with the scale applied before or after, whole or as its root on both."""
+    p = q.precision
+    # On q alone it may be stored; a root on each, inside a kernel, rounds the constant and the product.
+    inside = p.step if p.step.u <= FLOAT32.u else EXACT
+    q = q.stored().rounded(inside).rounded(inside)
+    k = k.rounded(inside).rounded(inside)
+    product = (q @ k.map(lambda a: a.swapaxes(-1, -2))).stored()
+    return (product * given(scale, p)).stored()
+
+
+def _mix(scores: Bounded, allowed: Array, v: Bounded) -> Bounded:
+    """Bound softmax(scores) v by the key rule, the hull, and the roundings after them."""
+    p, keys = scores.precision, allowed.shape[-1]
+    u = p.step.u + U64
+    s = np.where(allowed, scores.value, -np.inf)
+    top = s.max(-1, keepdims=True, initial=-np.finfo(np.float64).max)
+    unnormalised = np.exp(s - top)
+    normaliser = np.maximum(unnormalised.sum(-1, keepdims=True), np.finfo(np.float64).tiny)
+    weights = unnormalised / normaliser
+
+    gap = np.where(allowed, top - s, 0)
+    reach = np.where(allowed, np.abs(s) + np.abs(top), 0)
+    slip = scores.radius + u * (3 * gap + p.ulps) + 2 * min(u, FLOAT32.u) * reach
+    slip = np.where(allowed, np.where(reach * u > REACH, np.inf, slip), 0)
+    lost = np.isinf(slip).any(-1, keepdims=True)
+    up = np.exp(s - top + slip) / normaliser  # p e^slip, formed so that 0 * inf cannot arise
+    down = np.exp(s - top - slip) / normaliser
+    least = down.sum(-1, keepdims=True)
+
+    out = weights @ v.value
+    slipped = np.where(slip < 1, weights * np.expm1(np.minimum(slip, 1)), up - weights)
+    spread, high, low = _spread(slipped, allowed, v.value, out)
+    moved = np.fmin(spread / least, np.maximum(high - out, out - low))
+
+    coarse = max(p.weights, p.tensor, key=lambda format: format.u)
+    rel = coarse.u + U64 + 2 * sum_error(keys, p, operand=p.operand.u) + 3 * u
+    heavy = np.minimum(np.where(np.isnan(up / least), 1, up / least), 1)
+    inherited = heavy @ v.radius
+    size = np.minimum(heavy @ np.abs(v.value), np.maximum(high, -low)) + inherited
+    underflow = 2 * max(coarse.tiny, p.step.tiny) * (allowed @ np.abs(v.value)) + keys * p.accumulate.tiny
+    # Normalised last, the sum is larger by up to the normaliser, and may overflow.
+    together = size * np.maximum(1, normaliser * np.minimum(up.sum(-1, keepdims=True), keys))
+    radius = unless_overflow(together, p, moved + inherited + rel * size + underflow)
+    empty = ~allowed.any(-1, keepdims=True)
+    return v.new(out, np.where(empty, 0, np.where(lost, np.inf, radius)))
+
+
+def _spread(a: Array, allowed: Array, v: Array, out: Array) -> tuple[Array, Array, Array]:
+    """Return sum_j a_ij |v_jc - out_ic|, and the greatest and least allowed value of each column.
+
+    Queries are taken a few at a time, so that the [rows, m, d_v] temporaries stay small.
+    """
+    rows = max(1, SCRATCH // max(1, v.size))
+    parts = []
+    for start in range(0, max(1, out.shape[-2]), rows):
+        at = slice(start, start + rows)
+        value = v[..., None, :, :]  # [..., 1, m, d_v]
+        may = allowed[..., at, :, None]  # [..., rows, m, 1]
+        distance = np.abs(value - out[..., at, None, :])  # [..., rows, m, d_v]
+        spread = (a[..., at, None, :] @ distance)[..., 0, :]  # [..., rows, d_v]
+        high = np.where(may, value, -np.inf).max(-2)
+        low = np.where(may, value, np.inf).min(-2)
+        parts.append((spread, high, low))
+    spread, high, low = (np.concatenate(pieces, axis=-2) for pieces in zip(*parts, strict=True))
+    return spread, high, low

@@ -1,0 +1,96 @@
+"""Bounded arrays: a float64 value, and a radius that no correct computation in a precision leaves.
+
+Every rule is first-order safe: it bounds the error of any order of summation (Higham, "Accuracy and
+Stability of Numerical Algorithms", 2nd ed., section 3.1: a sum of n terms errs by at most
+gamma_n = (1 + u)^n - 1 of the sum of magnitudes).  `u` always includes 2^-53, so that the radius
+covers the rounding of the float64 value beside it too.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from toise.bounds.formats import EXACT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from toise.bounds.formats import Format, Precision
+
+Array = np.ndarray
+U64 = 2.0**-53
+
+
+class Bounded:
+    """An array of values, each known to lie within its radius; + - * @ round as one elementary step."""
+
+    def __init__(self, value: Array, radius: Array | float, precision: Precision) -> None:
+        self.value = np.asarray(value, np.float64)
+        # A radius that could not be computed (inf - inf, 0 * inf) promises nothing.
+        self.radius = np.broadcast_to(np.where(np.isnan(radius), np.inf, radius), self.value.shape)
+        self.precision = precision
+
+    @property
+    def size(self) -> Array:
+        """The largest magnitude that each element can have."""
+        return np.abs(self.value) + self.radius
+
+    def new(self, value: Array, radius: Array | float) -> Bounded:
+        """Return another array of the same precision."""
+        return Bounded(value, radius, self.precision)
+
+    def map(self, move: Callable[[Array], Array]) -> Bounded:
+        """Rearrange the elements: the values and the radii alike."""
+        return self.new(move(self.value), move(self.radius))
+
+    def rounded(self, to: Format) -> Bounded:
+        """Allow one rounding to `to`; what may overflow there has an infinite radius."""
+        if to is EXACT:
+            return self
+        radius = self.radius + (to.u + U64) * self.size + to.tiny
+        return self.new(self.value, np.where(np.abs(self.value) + radius > to.huge, np.inf, radius))
+
+    def stored(self) -> Bounded:
+        """Allow the array to be written out between two kernels."""
+        return self.rounded(self.precision.tensor)
+
+    def output(self) -> Bounded:
+        """Round to the dtype of the result."""
+        return self.rounded(self.precision.storage)
+
+    def __add__(self, other: Bounded) -> Bounded:
+        return self.new(self.value + other.value, self.radius + other.radius).rounded(self.precision.step)
+
+    def __mul__(self, other: Bounded) -> Bounded:
+        radius = self.radius * other.size + np.abs(self.value) * other.radius
+        return self.new(self.value * other.value, radius).rounded(self.precision.step)
+
+    def __matmul__(self, other: Bounded) -> Bounded:
+        """Sum products in any order: inherited errors, gamma of the magnitudes, and what may be flushed."""
+        p, terms = self.precision, self.value.shape[-1]
+        size = self.size @ other.size
+        inherited = self.radius @ other.size + np.abs(self.value) @ other.radius
+        flushed = terms * p.accumulate.tiny + p.operand.tiny * (
+            self.size.sum(-1, keepdims=True) + other.size.sum(-2, keepdims=True)
+        )
+        radius = inherited + flushed + sum_error(terms, p, operand=p.operand.u) * size
+        return self.new(self.value @ other.value, unless_overflow(size, p, radius))
+
+
+def given(x: Array | float, precision: Precision) -> Bounded:
+    """Take an input: exact, save that a subnormal may be flushed to zero."""
+    x = np.asarray(x, np.float64)
+    return Bounded(x, np.where(np.abs(x) < precision.step.tiny, np.abs(x), 0.0), precision)
+
+
+def sum_error(terms: int, p: Precision, operand: float = 0.0) -> float:
+    """gamma_n for that many terms, each with two operands rounded by `operand` beforehand."""
+    return math.expm1(2 * math.log1p(operand) + terms * math.log1p(p.accumulate.u + U64))
+
+
+def unless_overflow(size: Array, p: Precision, radius: Array | float) -> Array:
+    """Hold a sum to no bound where its partial sums overflow in some order."""
+    return np.where(size > p.accumulate.huge, np.inf, radius)

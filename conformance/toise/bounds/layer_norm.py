@@ -1,0 +1,78 @@
+r"""The error analysis of layer normalisation.  Read with spec/toise_spec/layer_norm.md.
+
+Write d_i = x_i - m for the centred row, n for its length, gamma_n for the error of a sum of n terms,
+u for the unit of one step.
+
+**The mean** errs by r_m <= gamma_n mean|x| for any order of summation, and by 4 u mean|x| more where
+it is updated or merged (Welford 1962; Chan, Golub & LeVeque 1983).
+
+**The variance** needs r_m only squared, since for any m' exactly
+\(\mathrm{mean}((x - m')^2) = \mathrm{mean}((x - m)^2) + (m' - m)^2\).
+What an element does not share with its row, own_i = u (|d_i| + r_m), enters to first order:
+mean(2 (|d_i| + r_m) own_i + own_i^2).
+
+**The centred value** may be formed as x r - m r with r = 1/sqrt(variance + eps), and then rounds
+relative to x and m, not to their difference: r_m + 2 u (|x| + |m|).
+
+**The root** has eps as a floor: variance + eps cannot fall below eps (1 - 4 u), however wide the
+variance's radius.  Without that floor, small rows would have no bound at all.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from toise.bounds.bounded import U64, Bounded, given, sum_error, unless_overflow
+from toise.bounds.formats import Precision
+
+Array = np.ndarray
+
+
+def layer_norm(x: Array, gamma: Array, beta: Array, eps: float, precision: Precision) -> Bounded:
+    """Bound gamma * (x - mean) / sqrt(variance + eps) + beta.
+
+    x      [..., d]   exact in the storage format
+    gamma  [d]
+    beta   [d]
+    ->     [..., d]   value and radius
+    """
+    rows = given(x, precision)
+    centred, variance = _centred(rows)
+    scale, shift = given(gamma, precision), given(beta, precision)
+    normalised = (centred * _reciprocal_root(variance, eps)).stored()
+    y = (normalised * scale).stored() + shift
+    # gamma and beta may be folded: x s + (beta - m s), which rounds relative to beta once more.
+    folded = y.new(y.value, y.radius + (precision.step.u + U64) * shift.size)
+    return folded.stored().output()
+
+
+def _centred(x: Bounded) -> tuple[Bounded, Bounded]:
+    """Bound x - mean and mean((x - mean)^2)."""
+    p, n = x.precision, x.value.shape[-1]
+    u = p.step.u + U64
+    mean = x.value.mean(-1, keepdims=True)
+    magnitude = x.size.mean(-1, keepdims=True)
+    # 1/n may itself be rounded before it multiplies the sum: one unit each.
+    r_mean = x.radius.mean(-1, keepdims=True) + (sum_error(n, p) + 2 * u + 4 * u) * magnitude + p.step.tiny
+    r_mean = unless_overflow(n * magnitude, p, r_mean)
+
+    d = x.value - mean
+    own = x.radius + u * (np.abs(d) + r_mean)
+    spread = r_mean**2 + (2 * (np.abs(d) + r_mean) * own + own**2).mean(-1, keepdims=True)
+    square = (d**2).mean(-1, keepdims=True)
+    r_square = spread + (sum_error(n, p) + 2 * u) * (square + spread) + p.step.tiny
+    # A mean that is updated or merged starts from zero, so that the elements themselves may be squared.
+    squares = n * (square + spread + x.size.max(-1, keepdims=True) ** 2)
+    variance = x.new(square, unless_overflow(squares, p, r_square))
+    return x.new(d, x.radius + r_mean + 2 * u * (x.size + np.abs(mean) + r_mean)), variance
+
+
+def _reciprocal_root(variance: Bounded, eps: float) -> Bounded:
+    """Bound 1 / sqrt(variance + eps), which is at most 1 / sqrt(eps)."""
+    p = variance.precision
+    u = p.step.u + U64
+    total = variance + given(eps, p)
+    lowest = np.maximum(total.value - total.radius, eps * (1 - 4 * u) - p.step.tiny)
+    root = 1 / np.sqrt(total.value)
+    moved = np.where(lowest > 0, 1 / np.sqrt(np.where(lowest > 0, lowest, 1)) - root, np.inf)
+    return total.new(root, moved + p.ulps * u * (root + moved))

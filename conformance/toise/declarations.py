@@ -1,0 +1,141 @@
+"""What a backend may declare in `__toise__`, as data: its arrays, its domain, and its semantic choices.
+
+An unknown key or value is an error.  A choice that is not declared is the specification's default,
+the first of each list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from toise.arrays import DTYPES
+from toise.bounds import PRECISIONS
+from toise.domain import Domain
+from toise.errors import TargetError
+
+if TYPE_CHECKING:
+    from toise.bounds import Precision
+
+ARRAYS = ("numpy", "torch")
+CHOICES: dict[str, dict[str, tuple[str, ...]]] = {
+    "attention": {
+        "causal_alignment": ("bottom-right", "top-left"),
+        "empty_row": ("zeros", "nan", "mean", "raises", "unspecified"),
+        "masked_nonfinite": ("propagates", "isolated"),
+    },
+    "layer_norm": {},
+}
+SIZES: dict[str, tuple[str, ...]] = {"attention": ("n", "m", "d_k", "d_v"), "layer_norm": ("d",)}
+GLOBAL = ("name", "version", "arrays", "device", "dtypes")
+DOMAIN = ("rank",)
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What a backend declares of one operation."""
+
+    choices: Mapping[str, str]
+    precision: Mapping[str, str]
+    domain: Domain = Domain()
+
+    def class_of(self, dtype: str) -> str:
+        """Return the precision class for a dtype: the declared one, or the strictest there is."""
+        return self.precision.get(dtype) or next(iter(PRECISIONS[dtype]))
+
+    def bounds(self, dtype: str) -> Precision:
+        """Return the precision that results of a dtype are held to."""
+        return PRECISIONS[dtype][self.class_of(dtype)]
+
+
+@dataclass(frozen=True)
+class Declarations:
+    """All that a backend declares."""
+
+    operations: Mapping[str, Declaration]
+    arrays: str = "numpy"
+    device: str | None = None
+    dtypes: tuple[str, ...] = ()
+    name: str = ""
+    version: str = ""
+
+
+def parse(given: object, operations: Sequence[str] = tuple(CHOICES)) -> Declarations:
+    """Read a `__toise__` mapping.  Raises TargetError for a key or a value that means nothing."""
+    if not isinstance(given, Mapping):
+        raise TargetError(f"__toise__ is a {type(given).__name__}; required: a mapping such as {{'arrays': 'torch'}}")
+    for key in given:
+        if key not in GLOBAL and key not in operations:
+            raise _unknown("key", key, (*GLOBAL, *operations))
+    arrays = _one_of("arrays", given.get("arrays", "numpy"), ARRAYS)
+    dtypes = _list("dtypes", given.get("dtypes", ()))
+    for dtype in dtypes:
+        _one_of("dtypes", dtype, DTYPES)
+    texts = {key: given.get(key, "") for key in ("name", "version", "device")}
+    for key, text in texts.items():
+        if not isinstance(text, str):
+            raise TargetError(f"__toise__[{key!r}] is {text!r}; required: a string")
+    return Declarations(
+        operations={name: _operation(name, given.get(name, {})) for name in operations},
+        arrays=arrays,
+        device=texts["device"] or None,
+        dtypes=tuple(dtypes),
+        name=texts["name"],
+        version=texts["version"],
+    )
+
+
+def _operation(name: str, given: object) -> Declaration:
+    if not isinstance(given, Mapping):
+        raise TargetError(f"__toise__[{name!r}] is a {type(given).__name__}; required: a mapping")
+    choices = CHOICES[name]
+    for key in given:
+        if key not in (*choices, "precision", "domain"):
+            raise _unknown(f"key of {name!r}", key, (*choices, "precision", "domain"))
+    precision = given.get("precision", {})
+    if not isinstance(precision, Mapping):
+        raise TargetError(f"__toise__[{name!r}]['precision'] is {precision!r}; required: a mapping from dtype to class")
+    for dtype, kind in precision.items():
+        _one_of(f"{name}.precision", dtype, tuple(PRECISIONS))
+        _one_of(f"{name}.precision.{dtype}", kind, tuple(PRECISIONS[dtype]))
+    return Declaration(
+        choices={key: _one_of(f"{name}.{key}", given.get(key, values[0]), values) for key, values in choices.items()},
+        precision=dict(precision),
+        domain=_domain(name, given.get("domain", {})),
+    )
+
+
+def _domain(name: str, given: object) -> Domain:
+    if not isinstance(given, Mapping):
+        raise TargetError(f"__toise__[{name!r}]['domain'] is a {type(given).__name__}; required: a mapping such as {{'rank': [4]}}")
+    sizes: dict[str, tuple[int, ...] | str] = {}
+    for key, rule in given.items():
+        where = f"{name}.domain.{key}"
+        if key not in (*DOMAIN, *SIZES[name]):
+            raise _unknown(f"key of {name!r} domain", key, (*DOMAIN, *SIZES[name]))
+        if isinstance(rule, str) and key in SIZES[name]:
+            sizes[key] = _one_of(where, rule, tuple(other for other in SIZES[name] if other != key))
+            continue
+        lengths = _list(where, rule)
+        if not lengths or not all(isinstance(size, int) and not isinstance(size, bool) and size > 0 for size in lengths):
+            raise TargetError(f"__toise__ declares {where} = {rule!r}; required: a list of whole numbers above 0")
+        sizes[key] = tuple(lengths)
+    rank = sizes.pop("rank", ())
+    return Domain(rank=() if isinstance(rank, str) else rank, sizes=sizes)
+
+
+def _one_of(where: str, value: object, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        raise TargetError(f"__toise__ declares {where} = {value!r}; required: {', '.join(allowed)}")
+    return str(value)
+
+
+def _list(where: str, value: object) -> list[Any]:
+    if not isinstance(value, (list, tuple)):
+        raise TargetError(f"__toise__ declares {where} = {value!r}; required: a list")
+    return list(value)
+
+
+def _unknown(what: str, key: object, allowed: tuple[str, ...]) -> TargetError:
+    return TargetError(f"__toise__ has an unknown {what}: {key!r}; known: {', '.join(allowed)}")

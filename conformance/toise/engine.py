@@ -1,0 +1,325 @@
+"""The engine: one requirement, one property test, one backend, one verdict.
+
+A property test is a plain function of a backend and a case.  pytest, `toise.verify` and the command all
+judge it here, without pytest: a fixed list of recipes first, then Hypothesis explores and shrinks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import importlib
+import threading
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import hypothesis
+import numpy as np
+import toise_spec
+from hypothesis import HealthCheck, Phase, Verbosity, given, settings
+
+from toise.errors import ToiseError
+from toise.report import Counterexample, Row
+from toise.verdict import EXAMPLE, KINDS, Example, Irrelevant, NotApplicable, NotProvided, Violation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from hypothesis.strategies import SearchStrategy
+
+    from toise.backend import Backend
+    from toise.inputs import Recipe, Recipes
+
+SUITE = ("toise.suite.test_general", "toise.suite.test_attention", "toise.suite.test_layer_norm")
+# How many examples Hypothesis explores with each strategy, beside the fixed recipes.
+BUDGETS = {"smoke": 4, "standard": 25, "thorough": 400}
+# With fewer relevant examples than this a requirement has not been tried.
+ENOUGH = 5
+# Calls that shrinking may use for one requirement: a bound that does not depend on the clock.
+SHRINKING = 80
+
+
+@dataclass(frozen=True)
+class Property:
+    """A requirement, the test that decides it, and what the test is tried on, for each operation."""
+
+    requirement: toise_spec.Requirement
+    test: Callable[[Backend, Any], None]
+    inputs: Mapping[str, Recipes]
+
+    @property
+    def id(self) -> str:
+        """The requirement's id."""
+        return self.requirement.id
+
+    @property
+    def operations(self) -> tuple[str, ...]:
+        """The operations that the requirement speaks of."""
+        return tuple(self.inputs)
+
+
+def requirement(id: str, **inputs: Recipes | Mapping[str, Recipes]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a function of (backend, case) the property test of one requirement.
+
+    The one keyword names the function's second argument, and gives the recipes that it is tried on:
+    `@requirement("LN-3", rows=token_rows(eps=(0.5,)))`.  What comes back is what pytest collects.
+    Raises SpecError for an id that the specification does not have.
+    """
+    required = toise_spec.requirement(id)
+    ((argument, recipes),) = inputs.items()
+    each = recipes if isinstance(recipes, Mapping) else {recipes.fixed[0].operation: recipes}
+
+    def mark(test: Callable[..., None]) -> Callable[..., None]:
+        def collected(judged: Callable[[Property], None]) -> None:
+            judged(collected.property)  # type: ignore[attr-defined]
+
+        collected.property = Property(required, lambda backend, case: test(backend, **{argument: case}), each)  # type: ignore[attr-defined]
+        collected.__name__, collected.__qualname__ = test.__name__, test.__qualname__
+        collected.__doc__, collected.__module__ = test.__doc__, test.__module__
+        return collected
+
+    return mark
+
+
+def properties() -> list[Property]:
+    """Return every property test of the suite, in the order of the modules and of their text.
+
+    Raises ToiseError if two tests cite one requirement.
+    """
+    found: dict[str, Property] = {}
+    for name in SUITE:
+        for thing in vars(importlib.import_module(name)).values():
+            prop = getattr(thing, "property", None)
+            if isinstance(prop, Property):
+                if prop.id in found and found[prop.id] is not prop:
+                    raise ToiseError(f"two tests cite {prop.id}")
+                found[prop.id] = prop
+    return list(found.values())
+
+
+@dataclass
+class Trial:
+    """The examples of one requirement on one backend, and what they showed."""
+
+    prop: Property
+    backend: Backend
+    operation: str
+    failures: dict[Recipe, Violation] = field(default_factory=dict)
+    seen: dict[Recipe, bool] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+    counts: dict[str, int] = field(
+        default_factory=lambda: dict.fromkeys(("run", "relevant", "irrelevant", "unsupported", "inapplicable", "reshaped", "checked", "excused"), 0)
+    )
+    accuracy: float = 0.0
+    shrinking: int = 0
+    broken: ToiseError | None = None
+
+    def fails(self, recipe: Recipe) -> bool:
+        """Try one recipe, at most once: whether the requirement is broken there."""
+        fitted = self.backend.domain(self.operation).fit(recipe)
+        if fitted in self.seen:
+            return self.seen[fitted]
+        if self.broken or self.shrinking >= SHRINKING:
+            return False
+        self.shrinking += bool(self.failures)
+        self.counts["reshaped"] += fitted != recipe
+        violation = self.attempt(fitted)
+        self.seen[fitted] = violation is not None
+        if violation is not None:
+            self.failures[fitted] = violation
+        return violation is not None
+
+    def attempt(self, recipe: Recipe) -> Violation | None:
+        """Run the property test on one recipe and count what it did."""
+        example, counts = Example(), self.counts
+        token = EXAMPLE.set(example)
+        outcome = "relevant"
+        violation = None
+        try:
+            self.prop.test(self.backend, self.backend.build(recipe))
+            outcome = "relevant" if example.checked else "irrelevant"
+        except Violation as broken:
+            violation = broken
+        except NotProvided as reason:
+            outcome = "unsupported"
+            self.reasons.setdefault(outcome, str(reason))
+        except NotApplicable as reason:
+            outcome = "inapplicable"
+            self.reasons.setdefault(outcome, str(reason))
+        except Irrelevant:
+            outcome = "irrelevant"
+        except ToiseError as error:
+            self.broken = ToiseError(f"{self.prop.id} on {recipe}: {error}")
+        except Exception as error:  # noqa: BLE001 - a slip in a property test must not pass for the backend's
+            self.broken = ToiseError(f"{self.prop.id} on {recipe}: the property test raised {type(error).__name__}: {error}")
+        finally:
+            EXAMPLE.reset(token)
+        counts["run"] += 1
+        counts[outcome] += 1
+        counts["checked"] += example.checked
+        counts["excused"] += example.excused
+        self.accuracy = max(self.accuracy, example.ratio)
+        return violation
+
+    def explore(self, strategy: SearchStrategy[Recipe], examples: int, seed: int) -> None:
+        """Let Hypothesis draw recipes, and shrink one that fails."""
+
+        @hypothesis.seed(seed)
+        @settings(
+            max_examples=examples,
+            database=None,
+            deadline=None,
+            derandomize=False,
+            phases=(Phase.generate, Phase.shrink),
+            suppress_health_check=list(HealthCheck),
+            report_multiple_bugs=False,
+            verbosity=Verbosity.quiet,
+            print_blob=False,
+        )
+        @given(strategy)
+        def search(recipe: Recipe) -> None:
+            if self.fails(recipe):
+                raise _Found
+
+        with contextlib.suppress(_Found):
+            search()
+
+
+class _Found(Exception):  # noqa: N818 - tells Hypothesis to shrink; the violation itself is kept by the trial
+    pass
+
+
+def judge(prop: Property, backend: Backend, operation: str, *, budget: str = "standard", seed: int = 0) -> Row:
+    """Decide one requirement for one operation of one backend.
+
+    Raises ToiseError if the suite, the reference and the bounds do not agree with each other.
+    """
+    trial = Trial(prop, backend, operation)
+    if backend.provides(operation):
+        _outside_other_tests(lambda: _search(trial, budget, seed))
+    if trial.broken:
+        raise trial.broken
+    return _row(trial)
+
+
+def _search(trial: Trial, budget: str, seed: int) -> None:
+    recipes = trial.prop.inputs[trial.operation]
+    for recipe in recipes.fixed:
+        if trial.fails(recipe) or trial.broken:
+            break
+    else:
+        if not trial.counts["relevant"] and not trial.counts["irrelevant"]:
+            return  # nothing in the fixed list is provided here, and the rest is more of the same
+    fixed = set(trial.failures)
+    for strategy in recipes.strategies:
+        if trial.broken or set(trial.failures) - fixed:
+            break
+        trial.explore(strategy, BUDGETS[budget], seed)
+
+
+def _row(trial: Trial) -> Row:
+    prop, backend, counts = trial.prop, trial.backend, trial.counts
+    outcome, reason, counterexample = _outcome(trial)
+    return Row(
+        requirement=prop.id,
+        level=prop.requirement.level,
+        sentence=prop.requirement.sentence,
+        operation=trial.operation,
+        dtype=backend.dtype,
+        device=backend.arrays.device,
+        precision=backend.declared(trial.operation).class_of(backend.dtype),
+        outcome=outcome,
+        reason=reason,
+        examples={name: counts[name] for name in ("run", "relevant", "irrelevant", "unsupported", "inapplicable", "reshaped")},
+        elements={name: counts[name] for name in ("checked", "excused")},
+        accuracy=trial.accuracy,
+        counterexample=counterexample,
+    )
+
+
+def _outcome(trial: Trial) -> tuple[str, str, Counterexample | None]:
+    counts, reasons = trial.counts, trial.reasons
+    if trial.failures:
+        recipe = min(trial.failures, key=lambda recipe: (recipe.weight(), str(recipe)))
+        violation = trial.failures[recipe]
+        if trial.attempt(recipe) is None:
+            violation.kind = "unrepeatable"
+            violation.message += "; the same call passed when it was made again"
+        if trial.prop.requirement.level == "SHOULD":
+            outcome = "WARN"
+        else:
+            outcome = "CRASH" if violation.kind == "exit" else "FAIL"
+        return outcome, KINDS[violation.kind], Counterexample.of(recipe, trial.backend, violation, _hint(trial, violation))
+    if not trial.backend.provides(trial.operation):
+        return "NOT PROVIDED", trial.backend.lacks(trial.operation), None
+    if counts["relevant"] >= ENOUGH:
+        part = f"in part: {counts['unsupported']} of {counts['run']} examples not provided ({reasons['unsupported']})" if counts["unsupported"] else ""
+        return "PASS", part, None
+    if counts["unsupported"]:
+        some = f" in {counts['unsupported']} of {counts['run']} examples" if counts["unsupported"] < counts["run"] else ""
+        return "NOT PROVIDED", reasons["unsupported"] + some, None
+    if counts["inapplicable"]:
+        return "NOT APPLICABLE", reasons["inapplicable"], None
+    return "NOT RUN", f"{counts['relevant']} relevant examples of {counts['run']}; required: {ENOUGH}", None
+
+
+def _hint(trial: Trial, violation: Violation) -> str:
+    """Say which declaration would make the failure a choice, or what usually causes it; empty where nothing is known."""
+    if violation.kind == "dtype" and violation.got == "float64" and trial.backend.arrays.name == "numpy":
+        return "NumPy promotes to float64 where an np.float64 scalar such as np.sqrt(64) takes part; use a Python float: 64 ** 0.5"
+    for key, value, other in trial.backend.other_choices(trial.operation):
+        again = Trial(trial.prop, other, trial.operation)
+        if all(again.attempt(recipe) is None for recipe in trial.failures) and again.counts["relevant"]:
+            return f'it would hold if the backend declared __toise__ = {{"{trial.operation}": {{"{key}": "{value}"}}}}'
+    return ""
+
+
+def _outside_other_tests(run: Callable[[], None]) -> None:
+    """Run it where Hypothesis sees no test around it: inside an `@given` that takes a thread of its own."""
+    if not hypothesis.currently_in_test_context():
+        run()
+        return
+    raised: list[BaseException] = []
+
+    def guarded() -> None:
+        try:
+            run()
+        except BaseException as error:  # noqa: BLE001 - carried to the thread that waits
+            raised.append(error)
+
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(guarded,), daemon=True)
+    thread.start()
+    thread.join()
+    if raised:
+        raise raised[0]
+
+
+_quiet_lock = threading.Lock()
+_quiet_depth = 0
+_quiet_filters: contextlib.ExitStack | None = None
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the caller's warning filters and floating-point traps away from the backend while it is judged.
+
+    Under `filterwarnings = error` a correct backend would otherwise raise.  The filters belong to the
+    whole process, so the first run in sets them aside and the last one out puts them back.
+    """
+    global _quiet_depth, _quiet_filters  # noqa: PLW0603 - the filters that they guard are global too
+    with _quiet_lock:
+        if _quiet_depth == 0:
+            _quiet_filters = contextlib.ExitStack()
+            _quiet_filters.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore")
+        _quiet_depth += 1
+    try:
+        with np.errstate(all="ignore"):
+            yield
+    finally:
+        with _quiet_lock:
+            _quiet_depth -= 1
+            if _quiet_depth == 0 and _quiet_filters is not None:
+                _quiet_filters.close()

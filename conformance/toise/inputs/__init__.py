@@ -1,0 +1,13 @@
+"""Recipes of inputs, and how the arrays are built from them."""
+
+from toise.inputs.attention import Attention, attention_inputs
+from toise.inputs.layer_norm import TokenRows, token_rows
+from toise.inputs.recipes import RECIPE_VERSION, Case, Recipe, Recipes
+
+# What the requirements on every operation (GEN) are tried on.
+ANY_INPUTS: dict[str, Recipes] = {
+    "attention": attention_inputs(),
+    "layer_norm": token_rows(),
+}
+
+__all__ = ["ANY_INPUTS", "RECIPE_VERSION", "Attention", "Case", "Recipe", "Recipes", "TokenRows", "attention_inputs", "token_rows"]

@@ -1,0 +1,175 @@
+"""Inputs of attention: queries, keys, values and masks of the kinds that tell a wrong attention from a right one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from toise.inputs import bits
+from toise.inputs.recipes import Case, Recipe, Recipes, explore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Array = np.ndarray
+BLOCK_EDGES = (16, 32, 64, 128, 256, 512, 1024)
+
+
+@dataclass(frozen=True)
+class Attention(Recipe):
+    """Inputs of `attention`: q [*lead, n, d_k], k [*lead, m, d_k], v [*lead, m, d_v].
+
+    content   of q and k: "ties" makes all keys equal, "peaked" one weight dominant, "cancel" scores near
+              zero from large products, "large" scores of many hundreds, "low" scores near -25000
+    values    of v: "indicator" makes column c the indicator of one key, so that the result is its weight
+    mask      "some" keys at random, "one" key for each query, no key of the "tail", "empty" rows too
+    shape     of the mask: "plain" [n, m], "ones" with leading axes of 1, "full" with all of them
+    """
+
+    n: int = 1
+    m: int = 2
+    d_k: int = 1
+    d_v: int = 1
+    values: str = "ramp"
+    mask: str = "none"
+    shape: str = "plain"
+    causal: bool = False
+    scale: float | None = None
+
+    operation = "attention"
+    sizes = ("n", "m", "d_k", "d_v")
+    inner = 2
+
+    def numbers(self) -> int:
+        return prod(self.lead) * (self.n * self.d_k + self.m * self.d_k + self.m * self.d_v)
+
+    def build(self, rounded: Callable[[Array], Array]) -> Case:
+        q, k = self._queries_and_keys((*self.lead, self.n, self.d_k), (*self.lead, self.m, self.d_k))
+        v = self._values((*self.lead, self.m, self.d_v), start=q.size + k.size)
+        arrays = {"q": rounded(q * 2.0**self.exponent), "k": rounded(k * 2.0**self.exponent), "v": rounded(v)}
+        options: dict[str, Any] = {}
+        if self.mask != "none":
+            options["mask"] = self._mask()
+        if self.causal:
+            options["causal"] = True
+        if self.scale is not None:
+            options["scale"] = self.scale
+        return Case(self.operation, arrays, options, self.seed)
+
+    def _queries_and_keys(self, q: tuple[int, ...], k: tuple[int, ...]) -> tuple[Array, Array]:
+        if self.content == "literal":
+            return self._literal(q, 0), self._literal(k, prod(q))
+        if self.content == "ramp":
+            return _ramp(q, 3), _ramp(k, 5)
+        if self.content == "integers":
+            return bits.integers(self.seed, 1, q, -3, 3), bits.integers(self.seed, 2, k, -3, 3)
+        queries, keys = bits.normal(self.seed, 1, q), bits.normal(self.seed, 2, k)
+        if self.content == "normal":
+            return queries, keys
+        if self.content == "ties":
+            return queries, np.broadcast_to(keys[..., :1, :], k).copy()
+        if self.content == "peaked":
+            return 4 * queries, 2 * keys
+        if self.content == "large":
+            return 32 * queries, 32 * keys
+        if self.content == "cancel":
+            pair = np.arange(self.d_k) // 2 * 2
+            sign = np.where(np.arange(self.d_k) % 2, -1.0, 1.0) if self.d_k > 1 else 2.0**-3
+            return 8 * queries[..., pair], 8 * keys[..., pair] * sign
+        if self.content == "low":
+            # All features of q are positive and all of k negative: each score is near -25000 / sqrt(d_k).
+            size = 160 / np.sqrt(self.d_k)
+            return size * (1 + 0.01 * queries), -size * (1 + 0.01 * keys)
+        raise ValueError(f"unknown content {self.content!r}; required: literal, {', '.join(CHOICES['content'])}")
+
+    def _values(self, shape: tuple[int, ...], start: int) -> Array:
+        if self.content == "literal":
+            return self._literal(shape, start)
+        if self.values == "ramp":
+            return _ramp(shape, 4)
+        if self.values == "normal":
+            return bits.normal(self.seed, 3, shape)
+        if self.values == "offset":
+            return 100 + bits.normal(self.seed, 3, shape)
+        if self.values == "indicator":
+            return np.broadcast_to((np.arange(self.m)[:, None] == self._watched()).astype(float), shape).copy()
+        raise ValueError(f"unknown values {self.values!r}; required: {', '.join(CHOICES['values'])}")
+
+    def _watched(self) -> Array:
+        """Return the keys whose weights are read: the last, the first, both sides of block edges, any others."""
+        edges = [key for edge in BLOCK_EDGES for key in (edge, edge - 1) if key < self.m]
+        order = dict.fromkeys([self.m - 1, 0, *reversed(edges), *bits.permutation(self.seed, 4, self.m)])
+        return np.resize(np.array(list(order)[: self.d_v], dtype=int), self.d_v)
+
+    def _literal(self, shape: tuple[int, ...], start: int) -> Array:
+        numbers = self.literal or (1.0, 0.0, 2.0)
+        return np.array([numbers[at % len(numbers)] for at in range(start, start + prod(shape))]).reshape(shape)
+
+    def _mask(self) -> Array:
+        lead = {"plain": (), "ones": (1,) * len(self.lead), "full": self.lead}[self.shape]
+        shape = (*lead, self.n, self.m)
+        chosen = bits.integers(self.seed, 5, shape[:-1], 0, self.m - 1)[..., None] == np.arange(self.m)
+        if self.mask == "one":
+            return chosen
+        if self.mask == "tail":
+            return np.broadcast_to(np.arange(self.m) < max(1, self.m - 1 - self.seed % 3), shape).copy()
+        some = chosen | (bits.uniform(self.seed, 6, shape) < 0.6)
+        if self.mask == "some":
+            return some
+        if self.mask == "empty":
+            return some & (np.arange(self.n) % 3 != self.seed % min(3, self.n))[:, None]
+        raise ValueError(f"unknown mask {self.mask!r}; required: none, {', '.join(MASKS)}, empty")
+
+
+def _ramp(shape: tuple[int, ...], step: int) -> Array:
+    """Return small whole numbers from -2 to 2 in no simple order."""
+    return (np.arange(prod(shape)) * step % 7 % 5 - 2.0).reshape(shape)
+
+
+MASKS = ("some", "tail", "one")
+# Smallest first.  n and m differ both ways, d_v and d_k differ, lengths stand at and beside block edges.
+FIXED = (
+    Attention(n=1, m=2, d_k=1, d_v=1, literal=(1.0, 1.0, 0.0, 1.0, 0.0), mask="one"),
+    Attention(n=2, m=3, d_k=2, d_v=1, literal=(1.0, 0.0, 2.0), mask="some"),
+    Attention(lead=(2,), n=3, m=2, d_k=3, d_v=2, content="ramp", mask="some", shape="full", scale=0.5),
+    Attention(n=4, m=4, d_k=2, d_v=4, content="ties", values="indicator", mask="tail", seed=1),
+    Attention(lead=(2, 3), n=5, m=7, d_k=4, d_v=3, content="normal", values="normal", seed=2, mask="some", shape="full"),
+    Attention(lead=(1, 2), n=1, m=33, d_k=8, d_v=8, content="normal", values="indicator", seed=3, mask="tail", shape="ones"),
+    Attention(n=7, m=5, d_k=6, d_v=5, content="cancel", values="indicator", seed=4, mask="one", scale=2.0),
+    Attention(lead=(2, 2), n=17, m=17, d_k=16, d_v=16, content="peaked", values="indicator", seed=5, mask="some"),
+    Attention(lead=(1, 1), n=9, m=31, d_k=5, d_v=9, content="large", values="indicator", seed=6, mask="some", shape="ones"),
+    Attention(lead=(2,), n=8, m=8, d_k=3, d_v=2, content="low", values="normal", seed=7, mask="some"),
+    Attention(lead=(1, 2), n=65, m=129, d_k=64, d_v=64, content="normal", values="indicator", seed=8, mask="some", shape="full"),
+    Attention(lead=(1, 2), n=128, m=128, d_k=64, d_v=64, content="normal", values="offset", seed=9, mask="tail"),
+    Attention(lead=(1, 1), n=2, m=1030, d_k=8, d_v=16, content="normal", values="indicator", seed=10, mask="some"),
+    Attention(lead=(1, 1), n=130, m=3, d_k=1, d_v=7, content="integers", values="normal", seed=11, mask="one", scale=-1.0),
+)
+SIZES = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33)
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "content": ("ramp", "integers", "normal", "ties", "peaked", "cancel", "large", "low"),
+    "values": ("ramp", "normal", "indicator", "offset"),
+    "n": (*SIZES, 65),
+    "m": (2, *SIZES, 64, 65, 129),
+    "d_k": (1, 2, 3, 4, 5, 8, 16, 17, 64),
+    "d_v": (1, 2, 3, 4, 5, 8, 16, 17, 64),
+    "lead": ((), (1,), (2,), (1, 2), (2, 3), (2, 1)),
+    "exponent": (0, 1, -1, 2, -2, -8),
+    "seed": tuple(range(100)),
+    "mask": ("none",),
+    "shape": ("plain", "ones", "full"),
+    "causal": (False,),
+    "scale": (None,),
+}
+TINY: dict[str, tuple[Any, ...]] = {"n": (1, 2), "m": (2, 1, 3), "d_k": (1, 2), "d_v": (1,), "lead": ((),), "shape": ("plain",)}
+UNMASKED: dict[str, tuple[Any, ...]] = {"mask": ("none",), "causal": (False,), "scale": (None,)}
+
+
+def attention_inputs(**given: tuple[Any, ...]) -> Recipes:
+    """Inputs of `attention`; each argument restricts a field of `Attention` to a choice: `mask=("some",)`.
+
+    Without one there is no mask, no causal order and no explicit scale.
+    """
+    return explore(Attention, FIXED, CHOICES, TINY, {**UNMASKED, **given})

@@ -1,0 +1,174 @@
+"""Recipes: small frozen descriptions of inputs, which shrink well, print on one line and go into JSON.
+
+Arrays are never drawn element by element.  Hypothesis draws a recipe, and the arrays are built from
+it, vectorised; the mapping from recipe to arrays has a version and is guarded by golden hashes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+import numpy as np
+from hypothesis import strategies as st
+
+from toise.inputs import bits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+Array = np.ndarray
+T = TypeVar("T")
+# What a person can check in the head, simplest first.
+HALVES = (0.0, 1.0, -1.0, 2.0, -2.0, 3.0, -3.0, 0.5, -0.5, 1.5)
+LITERALS = 16
+
+RECIPE_VERSION = 1
+
+# Hypothesis mixes into integers the constants that it finds in the source files of the process, so
+# that its draws depend on who calls.  No constant lies in this range: the draws depend on the seed alone.
+_FAR = 0x5EED << 40
+
+
+def choose(options: Sequence[T]) -> st.SearchStrategy[T]:
+    """Draw one of `options`; failures shrink towards the first."""
+    return st.integers(_FAR + 1, _FAR + len(options)).map(lambda at: options[at - _FAR - 1])
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the recipes of all operations share.
+
+    lead      the leading axes
+    content   the kind of numbers in the data
+    exponent  the data is multiplied by 2 ** exponent
+    seed      of the pseudo-random kinds
+    literal   the numbers themselves, in halves, where content is "literal"
+    """
+
+    lead: tuple[int, ...] = ()
+    content: str = "literal"
+    exponent: int = 0
+    seed: int = 0
+    literal: tuple[float, ...] = ()
+
+    operation: ClassVar[str]
+    """The operation whose inputs this describes."""
+    sizes: ClassVar[tuple[str, ...]]
+    """The fields that hold the length of an axis."""
+    inner: ClassVar[int]
+    """How many axes the first array has after the leading ones."""
+
+    @property
+    def rank(self) -> int:
+        """The number of axes of the first array."""
+        return len(self.lead) + self.inner
+
+    def numbers(self) -> int:
+        """Return how many numbers of `literal` are used."""
+        raise NotImplementedError
+
+    def build(self, rounded: Callable[[Array], Array]) -> Case:
+        """Build the arrays, rounded to a dtype by `rounded`, as float64 copies."""
+        raise NotImplementedError
+
+    def weight(self) -> tuple[float, ...]:
+        """Order recipes by how easily a person checks them: few numbers, plain kinds, small values."""
+        numbers = sum(abs(number) for number in self.literal)
+        fractions = sum(number != int(number) for number in self.literal)
+        return (self.elements(), self.content != "literal", self.seed, abs(self.exponent), fractions, numbers)
+
+    def elements(self) -> int:
+        """Return how many numbers the inputs hold."""
+        return sum(array.size for array in self.build(lambda a: a).arrays.values())
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields that differ from their defaults, with the version of the mapping."""
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if getattr(self, f.name) != f.default}
+        plain: dict[str, Any] = json.loads(json.dumps(fields))
+        return {"operation": self.operation, "version": RECIPE_VERSION, **plain}
+
+    def __str__(self) -> str:
+        fields = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self) if getattr(self, f.name) != f.default)
+        return f"{self.operation}({', '.join(f'{name}={value!r}' for name, value in fields)})"
+
+
+@dataclass(frozen=True)
+class Case:
+    """The inputs of one call: float64 copies of numbers that the dtype holds exactly."""
+
+    operation: str
+    arrays: Mapping[str, Array]
+    options: Mapping[str, Any]
+    seed: int = 0
+    literal: bool = field(default=False)
+
+    def __getattr__(self, name: str) -> Any:
+        for group in ("arrays", "options"):
+            if name in self.__dict__.get(group, {}):
+                return self.__dict__[group][name]
+        raise AttributeError(name)
+
+    def replace(self, **changes: Any) -> Case:
+        """Return the same inputs, save for some arrays or options; an option of None is left out."""
+        arrays = {name: changes.pop(name, array) for name, array in self.arrays.items()}
+        options = {name: value for name, value in {**self.options, **changes}.items() if value is not None}
+        return dataclasses.replace(self, arrays=arrays, options=options)
+
+    def normal(self, stream: int, shape: tuple[int, ...]) -> Array:
+        """Return further numbers of variance 1 that depend on the recipe's seed alone."""
+        return bits.normal(self.seed, 100 + stream, shape)
+
+    def permutation(self, size: int) -> Array:
+        """Return a permutation that depends on the recipe's seed alone."""
+        return bits.permutation(self.seed, 99, size)
+
+
+@dataclass(frozen=True)
+class Recipes:
+    """What a requirement is tried on: a fixed list of recipes, smallest first, then strategies to explore."""
+
+    fixed: tuple[Recipe, ...]
+    strategies: tuple[st.SearchStrategy[Recipe], ...]
+
+
+def explore(
+    kind: type[Recipe],
+    fixed: tuple[Recipe, ...],
+    choices: Mapping[str, tuple[Any, ...]],
+    tiny: Mapping[str, tuple[Any, ...]],
+    given: Mapping[str, tuple[Any, ...]],
+) -> Recipes:
+    """Return recipes of that kind, each field one of `choices`, or of `given` where it restricts one.
+
+    Inputs that a person can check come first: their fields are those of `tiny`, their numbers halves.
+    A requirement that restricts `content` and leaves out "literal" has none of those.
+    """
+    unknown = set(given) - set(choices) - {"content"}
+    if unknown:
+        raise ValueError(f"{kind.__name__} has no field {', '.join(sorted(unknown))}; it has {', '.join(choices)}")
+    contents = given.get("content", ("literal", *choices["content"]))
+    general = {**choices, **given, "content": tuple(c for c in contents if c != "literal")}
+    small = {**given, **{name: tuple(o for o in options if o in given.get(name, (o,))) for name, options in tiny.items()}}
+    small["content"] = ("literal",)
+    strategies = []
+    if "literal" in contents and all(small.values()):
+        numbers = st.tuples(*[choose(HALVES)] * LITERALS)
+        drawn = st.builds(kind, literal=numbers, **{name: choose(options) for name, options in small.items()})
+        strategies.append(drawn.map(lambda recipe: dataclasses.replace(recipe, literal=recipe.literal[: recipe.numbers()])))
+    if general["content"]:
+        strategies.append(st.builds(kind, **{name: choose(options) for name, options in general.items()}))
+    kept = (recipe for recipe in fixed if recipe.content != "literal" or "literal" in contents)
+    return Recipes(tuple(_restricted(recipe, at, given) for at, recipe in enumerate(kept)), tuple(strategies))
+
+
+def _restricted(recipe: Recipe, at: int, given: Mapping[str, tuple[Any, ...]]) -> Recipe:
+    """Return the fixed recipe, with each restricted field moved in turn to one of the choices left."""
+    changes: dict[str, Any] = {}
+    for name, options in given.items():
+        if getattr(recipe, name) not in options:
+            options = tuple(o for o in options if o != "literal") or options
+            changes[name] = options[at % len(options)]
+    return dataclasses.replace(recipe, **changes)

@@ -1,0 +1,218 @@
+"""The report: every row that was judged, what the backend declared, and where it ran.
+
+`report.schema.json` describes the JSON form, version 0.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import toise_spec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from toise.backend import Backend
+    from toise.inputs import Case, Recipe
+    from toise.targets import Target
+    from toise.verdict import Violation
+
+FORMAT = "toise-report"
+FORMAT_VERSION = 0
+
+# From the worst to the best: a requirement's outcome is the worst of its rows.
+OUTCOMES = ("CRASH", "FAIL", "NOT RUN", "WARN", "PASS", "NOT PROVIDED", "NOT APPLICABLE")
+EXCLUDED = "excluded by the selection"
+
+
+@dataclass(frozen=True)
+class Counterexample:
+    """The smallest input found on which a requirement is broken, what came back and what was required."""
+
+    kind: str
+    message: str
+    recipe: dict[str, Any]
+    text: str
+    arrays: dict[str, Any]
+    options: dict[str, Any]
+    call: dict[str, Any]
+    got: Any
+    required: Any
+    radius: Any
+    at: list[int] | None
+    error_in_radii: float | None
+    hint: str
+
+    @classmethod
+    def of(cls, recipe: Recipe, backend: Backend, violation: Violation, hint: str) -> Counterexample:
+        """Describe a violation; `call` holds what the last call was given, where a law changed the recipe's inputs."""
+        case = backend.build(recipe)
+        last = violation.case
+        changed: dict[str, Any] = {}
+        if last is not None:
+            parts, before = {**last.arrays, **last.options}, {**case.arrays, **case.options}
+            changed = {name: part for name, part in parts.items() if name not in before or not _equal(part, before[name])}
+        return cls(
+            kind=violation.kind,
+            message=violation.message,
+            recipe=recipe.as_json(),
+            text=str(recipe),
+            arrays={name: _plain(array) for name, array in case.arrays.items()},
+            options={name: _plain(option) for name, option in case.options.items()},
+            call={name: _plain(part) for name, part in changed.items()},
+            got=_plain(violation.got),
+            required=_plain(violation.required),
+            radius=_plain(violation.radius),
+            at=None if violation.at is None else list(violation.at),
+            error_in_radii=_plain(violation.ratio),
+            hint=hint,
+        )
+
+
+@dataclass(frozen=True)
+class Row:
+    """The verdict on one requirement, for one operation at one dtype on one device."""
+
+    requirement: str
+    level: str
+    sentence: str
+    operation: str
+    dtype: str
+    device: str
+    precision: str
+    outcome: str
+    reason: str = ""
+    examples: dict[str, int] = field(default_factory=dict)
+    elements: dict[str, int] = field(default_factory=dict)
+    accuracy: float = 0.0
+    counterexample: Counterexample | None = None
+
+    @property
+    def excluded(self) -> bool:
+        """Whether the user's selection left it out."""
+        return self.reason == EXCLUDED
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Row:
+        """Read back what `asdict` and JSON made of a row."""
+        shown = fields["counterexample"]
+        return cls(**{**fields, "accuracy": float(fields["accuracy"]), "counterexample": Counterexample(**shown) if shown else None})
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The worst outcome among the rows of one requirement."""
+
+    outcome: str
+    rows: tuple[Row, ...]
+
+    @property
+    def counterexample(self) -> Counterexample | None:
+        """The counterexample of the worst row."""
+        return next((row.counterexample for row in self.rows if row.outcome == self.outcome and row.counterexample), None)
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that a run found out about one target."""
+
+    target: str
+    declarations: dict[str, Any]
+    environment: dict[str, str]
+    settings: dict[str, Any]
+    results: tuple[Row, ...]
+    complete: bool = True
+
+    @property
+    def requirements(self) -> dict[str, Verdict]:
+        """The verdict on each requirement, by id."""
+        found: dict[str, list[Row]] = {}
+        for row in self.results:
+            found.setdefault(row.requirement, []).append(row)
+        return {id: Verdict(_worst(rows), tuple(rows)) for id, rows in found.items()}
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many rows have each outcome."""
+        return {outcome: sum(row.outcome == outcome for row in self.results) for outcome in OUTCOMES}
+
+    @property
+    def passed(self) -> bool:
+        """At least one MUST passed, none failed or was left without examples, and nothing was cut short."""
+        failing = ("CRASH", "FAIL", "NOT RUN", "WARN") if self.settings.get("strict") else ("CRASH", "FAIL", "NOT RUN")
+        proven = any(row.outcome == "PASS" and row.level == "MUST" for row in self.results)
+        return self.complete and proven and not any(row.outcome in failing and not row.excluded for row in self.results)
+
+    @property
+    def exit_code(self) -> int:
+        """0 passed, 1 judged otherwise, 2 nothing was judged, 130 interrupted."""
+        if not self.complete:
+            return 130
+        judged = any(row.outcome in ("PASS", "FAIL", "WARN", "CRASH", "NOT RUN") and not row.excluded for row in self.results)
+        return 0 if self.passed else 1 if judged else 2
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the report as plain JSON values, numbers that JSON lacks as the strings "nan", "inf" and "-inf"."""
+        body: dict[str, Any] = _plain(asdict(self))
+        return {
+            "format": FORMAT,
+            "version": FORMAT_VERSION,
+            "passed": self.passed,
+            "exit_code": self.exit_code,
+            "counts": self.counts,
+            **body,
+        }
+
+
+def _worst(rows: list[Row]) -> str:
+    """Return the worst outcome of the rows that the selection kept, if it kept any."""
+    kept = [row for row in rows if not row.excluded] or rows
+    return min((row.outcome for row in kept), key=OUTCOMES.index)
+
+
+def write_json(reports: list[Report], path: Path) -> None:
+    """Write the reports of one command to a file."""
+    body = {"format": f"{FORMAT}s", "version": FORMAT_VERSION, "reports": [report.as_json() for report in reports]}
+    path.write_text(json.dumps(body, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def environment(target: Target) -> dict[str, str]:
+    """Return the versions and the machine that a verdict rests on."""
+    packages = ("toise", "numpy", "hypothesis", *(("torch",) if target.arrays.name == "torch" else ()))
+    return {
+        **{name: _version(name) for name in packages},
+        "specification": toise_spec.VERSION,
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "byteorder": sys.byteorder,
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def _equal(a: Any, b: Any) -> bool:
+    return bool(np.shape(a) == np.shape(b) and np.array_equal(np.asarray(a), np.asarray(b), equal_nan=np.asarray(a).dtype != bool))
+
+
+def _plain(thing: Any) -> Any:
+    """Return plain JSON values: arrays as nested lists, tuples as lists, NaN and infinities as strings."""
+    if isinstance(thing, (np.ndarray, np.generic)):
+        return _plain(thing.tolist())
+    if isinstance(thing, dict):
+        return {str(name): _plain(part) for name, part in thing.items()}
+    if isinstance(thing, (list, tuple)):
+        return [_plain(part) for part in thing]
+    if isinstance(thing, float) and not np.isfinite(thing):
+        return "nan" if np.isnan(thing) else "inf" if thing > 0 else "-inf"
+    return thing

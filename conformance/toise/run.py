@@ -1,0 +1,144 @@
+"""A run: which requirements are judged for a target, and the report of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from toise import engine
+from toise.arrays import DTYPES
+from toise.backend import Backend
+from toise.errors import Interrupted, TargetError
+from toise.operations import OPERATIONS
+from toise.report import EXCLUDED, Report, Row, environment
+from toise.targets import Target, load
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from toise.engine import Property
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One row to come: a requirement, an operation, a dtype."""
+
+    requirement: str
+    operation: str
+    dtype: str
+
+
+def verify(
+    target: object,
+    *,
+    operations: Sequence[str] | None = None,
+    dtypes: Sequence[str] | None = None,
+    device: str | None = None,
+    budget: str = "standard",
+    seed: int = 0,
+    declare: Mapping[str, Any] | None = None,
+    strict: bool = False,
+) -> Report:
+    """Judge a target against the specification, and return the report.
+
+    target      a module, an object, a mapping of callables, or a string: file.py, module, module:object, torch, reference
+    operations  the operations to judge; None means all
+    dtypes      "float64", "float32", "bfloat16"; None means those that the target declares, float32 if none
+    device      for example "cuda"; None means the one that the target declares
+    budget      "smoke", "standard" or "thorough": how many examples each requirement is tried on
+    seed        of the exploration; the same seed gives the same report
+    declare     what the target declares, as `__toise__` would
+    strict      a WARN keeps the report from passing
+
+    Raises TargetError where the target or an argument cannot be used, and ToiseError where the suite contradicts itself.
+    """
+    loaded = load(target, device=device, declare=declare)
+    units, excluded = plan(loaded, operations=operations, dtypes=dtypes)
+    settings = {"budget": _known("budget", budget, engine.BUDGETS), "seed": seed, "strict": strict}
+    backends: dict[str, Backend] = {}
+    with engine.quiet():
+        rows = [judge_unit(unit, loaded, backends, budget=budget, seed=seed) for unit in units]
+    return assemble(loaded, units, rows, excluded, settings)
+
+
+def plan(
+    target: Target,
+    *,
+    operations: Sequence[str] | None = None,
+    dtypes: Sequence[str] | None = None,
+    select: Callable[[Property], bool] = lambda prop: True,
+) -> tuple[list[Unit], list[Unit]]:
+    """Return the rows to judge, and those that the selection leaves out.
+
+    Raises TargetError for an unknown operation or dtype, and if nothing is left to judge.
+    """
+    for operation in operations or ():
+        _known("operation", operation, OPERATIONS)
+    chosen = tuple(dtypes) if dtypes else target.declarations.dtypes or ("float32",)
+    for dtype in chosen:
+        _known("dtype", dtype, DTYPES)
+    kept, excluded = [], []
+    for prop in engine.properties():
+        for operation in prop.operations:
+            wanted = select(prop) and (not operations or operation in operations)
+            (kept if wanted else excluded).extend(Unit(prop.id, operation, dtype) for dtype in dict.fromkeys(chosen))
+    if not kept:
+        raise TargetError(f"the selection leaves none of the {len(engine.properties())} requirements; `toise list` shows them")
+    return kept, excluded
+
+
+def judge_unit(unit: Unit, target: Target, backends: dict[str, Backend], *, budget: str, seed: int) -> Row:
+    """Judge one row; `backends` keeps what the rows of a dtype share."""
+    prop = next(prop for prop in engine.properties() if prop.id == unit.requirement)
+    backend = backends.setdefault(unit.dtype, Backend(target, unit.dtype))
+    return engine.judge(prop, backend, unit.operation, budget=budget, seed=seed)
+
+
+def assemble(target: Target, units: Iterable[Unit], rows: list[Row], excluded: Iterable[Unit], settings: dict[str, Any]) -> Report:
+    """Put the rows together with all that they rest on; a unit without a row leaves the report incomplete."""
+    return Report(
+        target=target.name,
+        declarations=declared(target),
+        environment=environment(target),
+        settings=settings,
+        results=(*rows, *(_left_out(unit, target) for unit in excluded)),
+        complete=len(rows) == len(list(units)),
+    )
+
+
+def declared(target: Target) -> dict[str, Any]:
+    """Return the declarations that the verdicts rest on, defaults included."""
+    given = target.declarations
+    return {
+        "name": given.name,
+        "version": given.version,
+        "arrays": given.arrays,
+        "device": target.arrays.device,
+        "dtypes": list(given.dtypes),
+        "notes": list(target.notes),
+        "operations": {
+            name: {**given.operations[name].choices, "precision": dict(given.operations[name].precision), "domain": str(given.operations[name].domain)}
+            for name in target.operations
+        },
+    }
+
+
+def _left_out(unit: Unit, target: Target) -> Row:
+    prop = next(prop for prop in engine.properties() if prop.id == unit.requirement)
+    return Row(
+        requirement=unit.requirement,
+        level=prop.requirement.level,
+        sentence=prop.requirement.sentence,
+        operation=unit.operation,
+        dtype=unit.dtype,
+        device=target.arrays.device,
+        precision=target.declarations.operations[unit.operation].class_of(unit.dtype),
+        outcome="NOT RUN",
+        reason=EXCLUDED,
+    )
+
+
+def _known(what: str, name: str, known: Iterable[str]) -> str:
+    if name not in known:
+        raise TargetError(f"unknown {what} {name!r}; known: {', '.join(known)}")
+    return name

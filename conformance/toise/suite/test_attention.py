@@ -1,0 +1,273 @@
+"""ATT · What attention must do: one test for each numbered requirement.  Read with spec/toise_spec/attention.md."""
+
+import numpy as np
+
+from toise.engine import requirement
+from toise.inputs import attention_inputs
+from toise.verdict import Irrelevant, Violation, assert_close, assert_formula, assert_same, assert_that
+
+# Whole numbers of a few bits: sums and products with powers of two are exact in every dtype.
+EXACT = ("literal", "ramp", "integers")
+MODERATE = ("literal", "ramp", "integers", "normal", "ties", "peaked", "cancel")
+MASKED = ("some", "tail", "one")
+
+
+@requirement("ATT-1", qkv=attention_inputs(content=(*MODERATE, "low")))
+def test_the_result_is_the_formula(backend, qkv):
+    """softmax(q k^T / sqrt(d_k)) v, without a mask and with the default scale."""
+    assert_formula(backend.attention(qkv.q, qkv.k, qkv.v))
+
+
+@requirement("ATT-2", qkv=attention_inputs())
+def test_the_weights_of_a_query_sum_to_one(backend, qkv):
+    """Where all value rows are one row, that row is the result, whatever the weights."""
+    row = qkv.v[..., :1, :]
+    y = backend.attention(qkv.q, qkv.k, np.broadcast_to(row, qkv.v.shape), **qkv.options)
+
+    assert_close(y.got, np.broadcast_to(row, y.got.shape), y.radius)
+
+
+@requirement("ATT-3", qkv=attention_inputs(values=("normal", "offset", "ramp"), mask=("none", *MASKED)))
+def test_the_result_lies_among_the_allowed_values(backend, qkv):
+    """A mean with weights from 0 to 1 lies between the least and the greatest of what it averages."""
+    y = backend.attention(qkv.q, qkv.k, qkv.v, **qkv.options)
+
+    may = np.broadcast_to(qkv.options.get("mask", True), (*qkv.q.shape[:-1], qkv.k.shape[-2]))[..., None]
+    values = qkv.v[..., None, :, :]
+    lowest, highest = np.where(may, values, np.inf).min(axis=-2), np.where(may, values, -np.inf).max(axis=-2)
+    assert_close(y.got, np.clip(np.where(np.isnan(y.got), lowest, y.got), lowest, highest), y.radius)
+
+
+@requirement("ATT-4", qkv=attention_inputs(mask=MASKED))
+def test_a_query_attends_where_the_mask_is_true(backend, qkv):
+    """The masked formula; scores as low as -25000 are far below any number that stands in for minus infinity."""
+    assert_formula(backend.attention(qkv.q, qkv.k, qkv.v, **qkv.options))
+
+
+@requirement("ATT-5", qkv=attention_inputs(mask=MASKED, content=(*MODERATE, "low"), m=(2, 3, 4, 5, 7, 8, 16, 17, 33, 65, 129)))
+def test_a_masked_key_never_influences_the_result(backend, qkv):
+    """Masked keys and values of any finite content leave the result as it was.
+
+    The new keys score far above all others for queries of either sign, and their values are loud: a mask
+    that adds -10000 or -1e9 to the scores, or multiplies the weights, lets them through.
+    """
+    unseen = hidden_keys(qkv)
+    y = backend.attention(qkv.q, qkv.k, qkv.v, **qkv.options)
+    for size in (2.0**8, 2.0**32):
+        k = np.where(unseen, loud_keys(qkv, size), qkv.k)
+        v = np.where(unseen, 2.0**14, qkv.v)
+        assert_close(backend.attention(qkv.q, k, v, **qkv.options).got, finite(y), 2 * y.radius)
+
+
+@requirement("ATT-6", qkv=attention_inputs(mask=("none", *MASKED), m=(3, 4, 5, 2, 8, 17, 33, 65, 129)))
+def test_permuting_the_keys_changes_nothing(backend, qkv):
+    """Keys have no order of their own: permuted with their values and mask columns, they give the same result."""
+    order = qkv.permutation(qkv.k.shape[-2])
+    y = backend.attention(qkv.q, qkv.k, qkv.v, **qkv.options)
+    permuted = qkv.replace(k=qkv.k[..., order, :], v=qkv.v[..., order, :], mask=masked(qkv, np.s_[..., order]))
+
+    assert_same(backend.run(permuted), y)
+
+
+@requirement("ATT-7", qkv=attention_inputs(mask=("none", *MASKED), n=(2, 3, 4, 5, 8, 17, 33, 65)))
+def test_each_query_has_its_own_result(backend, qkv):
+    """Permuted queries give the result permuted alike, and a query alone gives what it gives among others.
+
+    A softmax over the queries would pass the first and fail the second.
+    """
+    order = qkv.permutation(qkv.q.shape[-2])
+    y = backend.attention(qkv.q, qkv.k, qkv.v, **qkv.options)
+    permuted = backend.run(qkv.replace(q=qkv.q[..., order, :], mask=masked(qkv, np.s_[..., order, :])))
+    assert_close(permuted.got, finite(y)[..., order, :], 2 * y.radius[..., order, :])
+
+    alone = backend.run(qkv.replace(q=qkv.q[..., -1:, :], mask=masked(qkv, np.s_[..., -1:, :])))
+    assert_close(alone.got, finite(y)[..., -1:, :], 2 * y.radius[..., -1:, :], what="last query, alone, ")
+
+
+@requirement("ATT-8", qkv=attention_inputs(content=(*MODERATE, "large"), d_k=(1, 2, 3, 4, 5, 8, 16), values=("ramp", "normal", "indicator")))
+def test_the_default_scale_is_one_over_the_root_of_d_k(backend, qkv):
+    """With q doubled, and q and k padded with zeros to 4 d_k features, the scores are what they were."""
+    d_k = qkv.q.shape[-1]
+    pad = [(0, 0)] * (qkv.q.ndim - 1) + [(0, 3 * d_k)]
+    y = backend.attention(qkv.q, qkv.k, qkv.v)
+    padded = backend.attention(np.pad(2 * qkv.q, pad), np.pad(qkv.k, pad), qkv.v)
+
+    assert_same(padded, y)
+
+
+@requirement("ATT-9", qkv=attention_inputs(scale=(0.5, 0.0, 1.0, -1.0, 0.3, 2.0), content=MODERATE))
+def test_an_explicit_scale_replaces_the_default(backend, qkv):
+    """0 gives the plain mean of the values, and a negative scale prefers the keys that are least alike."""
+    assert_formula(backend.attention(qkv.q, qkv.k, qkv.v, scale=qkv.scale))
+
+
+@requirement("ATT-10", qkv=attention_inputs(content=EXACT, exponent=(0, 1, 2), mask=("none", *MASKED), m=(2, 3, 4, 5, 8, 17, 33, 65)))
+def test_a_constant_added_to_the_scores_changes_nothing(backend, qkv):
+    """One vector added to every key adds one number to all scores of a query, and softmax takes it back.
+
+    The keys are whole numbers (or halves) and so is the vector: k + c is exact in every dtype.
+    """
+    c = np.exp2(np.ceil(np.log2(np.maximum(1, np.abs(qkv.k).max()))))
+    y = backend.attention(qkv.q, qkv.k, qkv.v, **qkv.options)
+    shifted = backend.attention(qkv.q, qkv.k + 2 * c, qkv.v, **qkv.options)
+
+    assert_same(shifted, y)
+
+
+@requirement("ATT-11", qkv=attention_inputs(content=("large", "low", "peaked"), exponent=(0, 2, 4, 8), values=("indicator", "normal")))
+def test_scores_of_any_finite_size_are_handled(backend, qkv):
+    """A score far above the others picks its value: exp of the score itself would overflow at 89 in float32."""
+    assert_formula(backend.attention(qkv.q, qkv.k, qkv.v, **qkv.options))
+
+
+@requirement("ATT-12", qkv=attention_inputs(mask=("none", *MASKED)))
+def test_repeating_every_key_changes_nothing(backend, qkv):
+    """Twice the keys with twice the values: each pair shares the weight of one, and the mean stays."""
+    twice = {name: np.concatenate([array, array], axis=-2) for name, array in (("k", qkv.k), ("v", qkv.v))}
+    mask = np.concatenate([qkv.mask, qkv.mask], axis=-1) if "mask" in qkv.options else None
+    y = backend.attention(qkv.q, qkv.k, qkv.v, **qkv.options)
+
+    assert_same(backend.run(qkv.replace(**twice, mask=mask)), y)
+
+
+@requirement(
+    "ATT-13",
+    qkv=attention_inputs(
+        content=("normal", "ties"), exponent=(0, -2), values=("indicator",), m=(3, 17, 33, 65, 129, 257, 1030), n=(1, 2, 5), d_k=(3, 8, 64), d_v=(4, 8, 16, 64)
+    ),
+)
+def test_every_allowed_key_counts(backend, qkv):
+    """Each column of v is the indicator of one key, so that the result is the weight of that key.
+
+    The first and the last key are among them, and both sides of block edges: a block that is dropped shows.
+    """
+    assert_formula(backend.attention(qkv.q, qkv.k, qkv.v))
+
+
+@requirement("ATT-14", qkv=attention_inputs(causal=(True,), values=("indicator", "normal", "ramp"), n=(2, 1, 3, 4, 5, 8, 17, 33, 65)))
+def test_causal_queries_see_the_keys_up_to_their_own_place(backend, qkv):
+    """Query i of n sees keys j <= i + (m - n), or j <= i where top-left is declared; n and m differ both ways."""
+    assert_formula(backend.attention(qkv.q, qkv.k, qkv.v, causal=True))
+
+
+@requirement("ATT-15", qkv=attention_inputs(causal=(True,), n=(2, 3, 4, 5, 8, 17, 33, 65), content=(*MODERATE, "low"), **{"shape": ("plain",)}))
+def test_the_future_never_influences_the_past(backend, qkv):
+    """Other keys and values after the first half of the sequence leave the first half of the result as it was.
+
+    n = m here, so that both alignments agree.  The later keys score far above all others, and are loud.
+    """
+    square = squared(qkv)
+    half = square.q.shape[-2] // 2
+    later = (np.arange(square.q.shape[-2]) >= half)[:, None]
+    y = backend.run(square)
+    for size in (2.0**8, 2.0**32):
+        changed = square.replace(k=np.where(later, loud_keys(square, size), square.k), v=np.where(later, 2.0**14, square.v))
+        before = backend.run(changed).got[..., :half, :]
+        assert_close(before, finite(y)[..., :half, :], 2 * y.radius[..., :half, :])
+
+
+@requirement("ATT-16", qkv=attention_inputs(causal=(True,)))
+def test_the_first_token_returns_its_own_value(backend, qkv):
+    """With as many queries as keys, the first query sees the first key alone."""
+    square = squared(qkv)
+    y = backend.run(square)
+
+    assert_close(y.got[..., :1, :], square.v[..., :1, :], y.radius[..., :1, :])
+
+
+@requirement("ATT-17", qkv=attention_inputs(causal=(True,), mask=("some", "tail"), n=(2, 3, 4, 5, 8, 17), m=(2, 3, 4, 5, 8, 17, 33)))
+def test_mask_and_causal_combine_by_and(backend, qkv):
+    """A key is seen where the mask and the causal order both allow it."""
+    assert_formula(backend.attention(qkv.q, qkv.k, qkv.v, **qkv.options))
+
+
+@requirement("ATT-18", qkv=attention_inputs(mask=("empty",), n=(1, 2, 3, 4, 8, 17), values=("ramp", "normal", "offset")))
+def test_a_query_without_keys_gives_what_is_declared(backend, qkv):
+    """zeros, nan, the mean of all values, or an exception; the other queries are as they would be without it."""
+    choice = backend.declared("attention").choices["empty_row"]
+    if choice == "unspecified":
+        raise Irrelevant
+    empty = np.broadcast_to(~qkv.mask.any(axis=-1), qkv.q.shape[:-1])
+    if choice == "raises":
+        rejected = was_rejected(backend, qkv)
+        assert_that(rejected, "accepted", "a query without any key was accepted; required, as declared: an exception")
+        return
+    y = backend.run(qkv)
+    assert_formula(y)
+
+    got = y.got[empty]
+    if choice == "nan":
+        assert_that(bool(np.isnan(got).all()), "value", f"{describe(got)} for a query without keys; required, as declared: NaN", got=got)
+    elif choice == "zeros":
+        assert_that(bool((got == 0).all()), "value", f"{describe(got)} for a query without keys; required: zeros", got=got)
+    else:
+        mean = backend.required(qkv.replace(mask=None, q=np.zeros_like(qkv.q)))
+        assert_close(got, mean.value[empty], mean.radius[empty], what="query without keys, the mean of all values, ")
+
+
+@requirement("ATT-19", qkv=attention_inputs(mask=("tail", "some"), content=("literal", "ramp", "normal"), m=(3, 4, 5, 2, 8, 17), exponent=(0,)))
+def test_a_masked_nan_or_infinity_does_what_is_declared(backend, qkv):
+    """isolated: the result is what it would be without it.  propagates: that, or not finite; never another number."""
+    choice = backend.declared("attention").choices["masked_nonfinite"]
+    unseen = hidden_keys(qkv)
+    y = backend.run(qkv)
+    for stray in (np.nan, np.inf, -np.inf):
+        for name in ("k", "v"):
+            changed = qkv.replace(**{name: np.where(unseen, stray, qkv.arrays[name])})
+            got = backend.run(changed).got
+            excused = ~np.isfinite(got) if choice == "propagates" else np.zeros(got.shape, bool)
+            assert_close(np.where(excused, y.value, got), y.value, y.radius, what=f"with a masked {stray} in {name}, the result ")
+
+
+@requirement("ATT-20", qkv=attention_inputs(mask=MASKED, shape=("full",), lead=((2,), (2, 3), (1, 2), (3,))))
+def test_a_mask_serves_every_entry_of_a_leading_axis(backend, qkv):
+    """A mask with leading axes of 1, and one of rank 2, give what the same mask repeated gives."""
+    first = qkv.mask[(0,) * (qkv.mask.ndim - 2)]
+    y = backend.run(qkv.replace(mask=np.broadcast_to(first, qkv.mask.shape).copy()))
+
+    assert_same(backend.run(qkv.replace(mask=first)), y, what="result with a mask of rank 2 ")
+    assert_same(backend.run(qkv.replace(mask=first[(None,) * (qkv.mask.ndim - 2)])), y, what="result with leading axes of 1 ")
+
+
+def masked(qkv, part):
+    """Return that part of the mask, or None where there is no mask."""
+    return np.ascontiguousarray(qkv.mask[part]) if "mask" in qkv.options else None
+
+
+def finite(y):
+    """Return what came back, or the required value where the element is excused or not finite."""
+    return np.where(np.isfinite(y.radius) & np.isfinite(y.got), y.got, y.value)
+
+
+def hidden_keys(qkv):
+    """Return, as [..., m, 1], the keys that no query of their batch entry may attend to."""
+    hidden = ~np.broadcast_to(qkv.mask, (*qkv.q.shape[:-1], qkv.k.shape[-2])).any(axis=-2)
+    if not hidden.any():
+        raise Irrelevant
+    return hidden[..., None]
+
+
+def loud_keys(qkv, size):
+    """Return keys that score far above the others: along the sum of the queries, where it is not zero."""
+    along = qkv.q.sum(axis=-2, keepdims=True)
+    return size * np.broadcast_to(np.where(along < 0, -1.0, 1.0), qkv.k.shape)
+
+
+def squared(qkv):
+    """Return the same inputs with as many keys as queries: keys are left out, or repeated."""
+    at = np.arange(qkv.q.shape[-2]) % qkv.k.shape[-2]
+    return qkv.replace(k=qkv.k[..., at, :], v=qkv.v[..., at, :])
+
+
+def was_rejected(backend, qkv):
+    """Tell whether the call raised."""
+    try:
+        backend.invoke(qkv, backend.natives(qkv))
+    except (Violation, Irrelevant):
+        return True
+    return False
+
+
+def describe(got):
+    """Return the first number of a result, for a message."""
+    return f"{got.flat[0]:.6g}" if got.size else "nothing"

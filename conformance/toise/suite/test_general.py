@@ -1,0 +1,183 @@
+"""GEN · What every operation must do: one test for each numbered requirement.  Read with spec/toise_spec/general.md."""
+
+import numpy as np
+
+from toise.engine import requirement
+from toise.inputs import ANY_INPUTS, attention_inputs, token_rows
+from toise.verdict import Irrelevant, NotApplicable, NotProvided, Violation, assert_close, assert_finite, assert_formula, assert_that
+
+BATCHES = ((2,), (2, 3), (3,), (1, 2), (2, 1))
+BATCHED = {"attention": attention_inputs(lead=BATCHES), "layer_norm": token_rows(lead=((2, 2), (2, 3), (3, 2), (1, 2), (2, 1, 3)))}
+EXTREME = {
+    "attention": attention_inputs(content=("large", "low", "normal", "ties"), exponent=(4, -30, 8, -60, 12), values=("normal", "offset")),
+    "layer_norm": token_rows(content=("normal", "constant", "outlier", "offset"), exponent=(30, -30, 12, -60, 60)),
+}
+SMALL = {
+    "attention": attention_inputs(n=(2, 3, 5), m=(2, 3, 5, 7), d_k=(2, 3, 8), d_v=(2, 3, 8)),
+    "layer_norm": token_rows(d=(2, 3, 5, 8)),
+}
+
+
+@requirement("GEN-1", call=ANY_INPUTS)
+def test_the_shape_is_the_one_that_the_operation_defines(backend, call):
+    """Any other shape is wrong, also one that broadcasting would accept."""
+    answer = backend.run(call)  # raises where the shape differs
+
+    assert_that(answer.got.size > 0, "shape", "the result is empty")
+
+
+@requirement("GEN-2", call=ANY_INPUTS)
+def test_the_dtype_is_that_of_the_inputs(backend, call):
+    """float32 in gives float32 out."""
+    got = backend.run(call).dtype
+
+    assert_that(got == backend.dtype, "dtype", f"dtype {got}; required {backend.dtype}", got=got, required=backend.dtype)
+
+
+@requirement("GEN-3", call=EXTREME)
+def test_finite_inputs_give_a_finite_result(backend, call):
+    """Inputs of any size: the result is finite wherever no correct computation can overflow."""
+    assert_finite(backend.run(call))
+
+
+@requirement("GEN-4", call=ANY_INPUTS)
+def test_inputs_are_left_as_they_were(backend, call):
+    """Every input holds the same bits after the call."""
+    natives = backend.natives(call)
+    before = [backend.arrays.bits(native) for native in natives]
+    try:
+        backend.invoke(call, natives)
+    except Violation as failed:
+        broken = failed
+    else:
+        broken = None
+
+    for name, native, bits in zip(call.arrays, natives, before, strict=True):
+        after = backend.arrays.numbers(native)
+        assert_that(backend.arrays.bits(native) == bits, "mutated", f"the call wrote into {name}", got=after, required=call.arrays[name])
+    if broken:
+        raise broken
+
+
+@requirement("GEN-5", call=ANY_INPUTS)
+def test_earlier_calls_have_no_influence(backend, call):
+    """Other contents of the same shapes, then the first ones again, and then in the very same memory."""
+    other = scrambled(call)
+    natives = backend.natives(call)
+    answers = [backend.read(call, backend.invoke(call, natives)), backend.run(other), backend.run(call)]
+    for answer in answers:
+        assert_formula(answer, kind="state", what="result of a call among others ")
+
+    for native, values in zip(natives, other.arrays.values(), strict=True):
+        backend.arrays.overwrite(native, values)
+    reused = backend.read(other, backend.invoke(other, natives))
+    assert_formula(reused, kind="state", what="result for new contents in the same memory ")
+    assert_close(
+        backend.arrays.numbers(answers[0].native), answers[0].got, 0.0 * answers[0].got, kind="state", what="an earlier result, after other calls, "
+    ) if np.isfinite(answers[0].got).all() else None
+
+
+@requirement("GEN-6", call=ANY_INPUTS)
+def test_the_memory_layout_has_no_influence(backend, call):
+    """Each input in turn is transposed, sliced, reversed, offset, expanded or read-only, and the values are the same."""
+    tried = 0
+    for at, (name, values) in enumerate(call.arrays.items()):
+        for layout, native in backend.arrays.layouts(values, backend.dtype):
+            natives = backend.natives(call)
+            natives[at] = native
+            try:
+                answer = backend.read(call, backend.invoke(call, natives))
+            except Violation as broken:
+                raise Violation("layout", f"with {name} {layout}: {broken.message}", got=broken.got, required=broken.required) from None
+            assert_formula(answer, kind="layout", what=f"with {name} {layout}, the result ")
+            tried += 1
+    if not tried:
+        raise NotApplicable("arrays of this kind have one layout")
+
+
+@requirement("GEN-7", call=BATCHED)
+def test_the_entries_of_a_batch_are_independent(backend, call):
+    """The first entry of the leading axis alone gives what it gives within the batch."""
+    batch = backend.run(call)
+    first = call.replace(**{name: array[:1] for name, array in call.arrays.items() if name not in ("gamma", "beta")})
+    alone = backend.run(first)
+
+    assert_close(alone.got, np.where(np.isfinite(batch.got[:1]), batch.got[:1], alone.value), 2 * alone.radius, what="first entry, alone, ")
+    assert_formula(batch)
+
+
+@requirement("GEN-8", call=BATCHED)
+def test_a_size_of_zero_gives_an_empty_result(backend, call):
+    """No entries in the batch, or no rows: the result is empty and has the shape that it should."""
+    for name in ("leading axis", "rows"):
+        empty = without_entries(call) if name == "leading axis" else without_rows(call)
+        answer = backend.run(empty)
+        assert_that(answer.got.size == 0, "shape", f"with {name} of size 0, the result has {answer.got.size} elements")
+
+
+@requirement("GEN-9", call=SMALL)
+def test_a_malformed_call_is_rejected(backend, call):
+    """Arguments that do not fit together raise an exception, of whatever type."""
+    tried = 0
+    for what, malformed in malformed_calls(call):
+        try:
+            result = backend.invoke(malformed, backend.natives(malformed))
+        except (Violation, NotProvided):
+            rejected = True
+        else:
+            rejected = False
+            what = f"{what}, and returned shape {tuple(result.shape)}"
+        assert_that(rejected, "accepted", f"accepted {what}")
+        tried += 1
+    if not tried:
+        raise Irrelevant
+
+
+@requirement("GEN-10", call=ANY_INPUTS)
+def test_the_result_has_memory_of_its_own(backend, call):
+    """Writing into the result leaves the inputs alone."""
+    natives = backend.natives(call)
+    result = backend.invoke(call, natives)
+
+    for name, native in zip(call.arrays, natives, strict=True):
+        assert_that(not backend.arrays.share_memory(result, native), "shared", f"the result shares memory with {name}")
+
+
+@requirement("GEN-11", call=ANY_INPUTS)
+def test_the_same_call_gives_the_same_bits(backend, call):
+    """Twice the same arguments give the same result to the last bit."""
+    first, second = backend.run(call), backend.run(call)
+
+    same = backend.arrays.bits(first.native) == backend.arrays.bits(second.native)
+    assert_that(same, "bits", "two calls with the same arguments differ", got=second.got, required=first.got)
+
+
+def scrambled(call):
+    """Return other contents of the same shapes: each array reversed along all axes, and times -2, which is exact."""
+    return call.replace(**{name: -2.0 * np.flip(array) for name, array in call.arrays.items()})
+
+
+def without_entries(call):
+    """Return the same call with a leading axis of size 0."""
+    return call.replace(**{name: array[:0] for name, array in call.arrays.items() if name not in ("gamma", "beta")})
+
+
+def without_rows(call):
+    """Return the same call without any row (of queries, or of tokens)."""
+    first = next(iter(call.arrays))
+    return call.replace(**{first: call.arrays[first][..., :0, :]})
+
+
+def malformed_calls(call):
+    """Yield what is wrong with a call, and the call; no size of 1, which broadcasting might serve."""
+    longer = {name: np.concatenate([array, array], axis=-1) for name, array in call.arrays.items()}
+    if call.operation == "layer_norm":
+        yield f"gamma of {2 * call.x.shape[-1]} features for x of {call.x.shape[-1]}", call.replace(gamma=longer["gamma"])
+        yield f"beta of {2 * call.x.shape[-1]} features for x of {call.x.shape[-1]}", call.replace(beta=longer["beta"])
+        return
+    n, m = call.q.shape[-2], call.k.shape[-2]
+    yield f"k of {2 * call.q.shape[-1]} features for q of {call.q.shape[-1]}", call.replace(k=longer["k"])
+    yield f"{2 * m} rows of v for {m} of k", call.replace(v=np.concatenate([call.v, call.v], axis=-2))
+    yield f"a mask of shape ({n}, {2 * m}) for {n} queries and {m} keys", call.replace(mask=np.ones((n, 2 * m), bool))
+    if call.q.ndim > 2 and call.q.shape[0] > 1:
+        yield "leading axes of k and v that differ from those of q", call.replace(k=np.concatenate([call.k] * 2), v=np.concatenate([call.v] * 2))

@@ -1,0 +1,160 @@
+"""LN · What layer_norm must do: one test for each numbered requirement.  Read with spec/toise_spec/layer_norm.md."""
+
+import numpy as np
+
+from toise.engine import requirement
+from toise.inputs import token_rows
+from toise.verdict import assert_close, assert_formula, assert_same
+
+# Whole numbers of a few bits: sums and products with powers of two are exact in every dtype.
+EXACT = ("literal", "ramp", "integers")
+
+
+@requirement("LN-1", rows=token_rows())
+def test_the_result_is_the_formula(backend, rows):
+    """y = gamma * (x - mean) / sqrt(variance + eps) + beta."""
+    assert_formula(backend.layer_norm(rows.x, rows.gamma, rows.beta, **rows.options))
+
+
+@requirement("LN-2", rows=token_rows(d=(2, 3, 4, 5), eps=(2.0**-10, 0.25), gamma=("ones",), beta=("zeros",), content=(*EXACT, "normal")))
+def test_the_variance_divides_by_d(backend, rows):
+    """The squares of a normalised row sum to d v / (v + eps), v being the biased variance.
+
+    The rows are short: d - 1 in place of d shows most where d is 2 or 3.
+    """
+    y = backend.layer_norm(rows.x, rows.gamma, rows.beta, eps=rows.eps)
+
+    v, d = rows.x.var(axis=-1), rows.x.shape[-1]
+    squares, radius = sum_of_squares(y)
+    assert_close(squares, d * v / (v + rows.eps), radius, what="sum of squares of row ")
+
+
+@requirement("LN-3", rows=token_rows(eps=(0.5, 0.25, 1.0), gamma=("ones",), beta=("zeros",), content=(*EXACT, "normal")))
+def test_eps_is_added_to_the_variance(backend, rows):
+    """A row of variance v leaves with variance v / (v + eps).
+
+    eps is large on purpose: at the usual 1e-5 this mistake hides below rounding.
+    """
+    y = backend.layer_norm(rows.x, rows.gamma, rows.beta, eps=rows.eps)
+
+    v = rows.x.var(axis=-1)
+    variance, radius = variance_of(y)
+    assert_close(variance, v / (v + rows.eps), radius, what="variance of row ")
+
+
+@requirement("LN-4", rows=token_rows(content=("constant",), d=(2, 3, 1, 7, 64, 255)))
+def test_a_constant_row_gives_beta(backend, rows):
+    """Where all features are equal there is nothing to scale: the row is beta."""
+    y = backend.layer_norm(rows.x, rows.gamma, rows.beta, **rows.options)
+
+    assert_close(y.got, np.broadcast_to(rows.beta, y.got.shape), y.radius)
+
+
+@requirement("LN-5", rows=token_rows(content=EXACT, exponent=(0,)))
+def test_adding_a_constant_to_a_row_changes_nothing(backend, rows):
+    """layer_norm(x + c) = layer_norm(x), with a c of its own for each row.
+
+    x and c are whole numbers (or halves), so that x + c is exact in every dtype.
+    """
+    c = np.round(4 * rows.normal(1, (*rows.x.shape[:-1], 1))) + 16.0
+    y = backend.layer_norm(rows.x, rows.gamma, rows.beta, **rows.options)
+    shifted = backend.layer_norm(rows.x + c, rows.gamma, rows.beta, **rows.options)
+
+    assert_same(shifted, y)
+
+
+@requirement("LN-6", rows=token_rows(eps=(0.5, 0.25, 1.0, 2.0**-10)))
+def test_scaling_a_row_and_eps_changes_nothing(backend, rows):
+    """layer_norm(a x; a^2 eps) = layer_norm(x; eps), for a > 0.
+
+    a is a power of two, so that a x is exact.
+    """
+    a = 4.0
+    y = backend.layer_norm(rows.x, rows.gamma, rows.beta, eps=rows.eps)
+    scaled = backend.layer_norm(a * rows.x, rows.gamma, rows.beta, eps=a**2 * rows.eps)
+
+    assert_same(scaled, y)
+
+
+@requirement("LN-7", rows=token_rows(lead=((2,), (5,), (2, 3), (3,), (1, 2), (17,))))
+def test_a_row_depends_on_itself_alone(backend, rows):
+    """Other numbers in the other rows leave the first row as it was.
+
+    They are loud: a statistic that mixes rows would be theirs.
+    """
+    first = (0,) * (rows.x.ndim - 1)
+    loud = np.round(4 * rows.normal(1, rows.x.shape)) * 64 + 1024  # exact in every dtype
+    loud[first] = rows.x[first]
+    y = backend.layer_norm(rows.x, rows.gamma, rows.beta, **rows.options)
+    among = backend.layer_norm(loud, rows.gamma, rows.beta, **rows.options)
+
+    assert_close(among.got[first], y.value[first], y.radius[first], what="first row, among other rows, ")
+
+
+@requirement("LN-8", rows=token_rows(gamma=("powers",), beta=("normal",)))
+def test_gamma_scales_each_feature_and_beta_is_added_last(backend, rows):
+    """layer_norm(x; gamma, beta) = gamma * layer_norm(x; 1, 0) + beta, feature by feature."""
+    plain = backend.layer_norm(rows.x, np.ones_like(rows.gamma), np.zeros_like(rows.beta), **rows.options)
+    y = backend.layer_norm(rows.x, rows.gamma, rows.beta, **rows.options)
+
+    required = rows.gamma * plain.got + rows.beta
+    assert_close(y.got, np.where(np.isfinite(y.radius), required, y.value), y.radius + np.abs(rows.gamma) * plain.radius)
+
+
+@requirement("LN-9", rows=token_rows(gamma=("powers", "normal"), beta=("normal",)))
+def test_permuting_the_features_permutes_the_result(backend, rows):
+    """No feature has a special place: x, gamma and beta permuted alike give the result permuted alike."""
+    order = rows.permutation(rows.x.shape[-1])
+    y = backend.layer_norm(rows.x, rows.gamma, rows.beta, **rows.options)
+    permuted = backend.layer_norm(rows.x[..., order], rows.gamma[order], rows.beta[order], **rows.options)
+
+    assert_close(permuted.got, y.value[..., order], np.maximum(permuted.radius, y.radius[..., order]))
+
+
+@requirement("LN-10", rows=token_rows(content=("tiny", "normal"), exponent=(0, -2, -4), eps=(None, 1e-5, 2.0**-10, 1e-12)))
+def test_eps_is_the_one_that_was_given(backend, rows):
+    """The variances are of the size of eps: 1e-12, 1e-5 and 2^-10 give results far apart."""
+    assert_formula(backend.layer_norm(rows.x, rows.gamma, rows.beta, **rows.options))
+
+
+@requirement("LN-11", rows=token_rows(content=("offset",), d=(8, 16, 64, 65, 128, 255), exponent=(0, 2, -4, 6)))
+def test_a_small_spread_beside_a_large_mean_is_kept(backend, rows):
+    """The mean is a thousand times the deviation: E[x^2] - E[x]^2 would lose all its digits."""
+    assert_formula(backend.layer_norm(rows.x, rows.gamma, rows.beta, **rows.options))
+
+
+@requirement("LN-12", rows=token_rows(eps=(0.0,), content=("ramp", "integers", "normal", "outlier"), d=(3, 4, 5, 8, 16, 31, 64, 65)))
+def test_without_eps_it_is_the_formula_of_the_source(backend, rows):
+    """With eps = 0 the result is (x - mean) / sigma * gamma + beta; rows that happen to be constant are excluded."""
+    assert_formula(backend.layer_norm(rows.x, rows.gamma, rows.beta, eps=0.0))
+
+
+@requirement("LN-13", rows=token_rows(gamma=("ones",), beta=("zeros",)))
+def test_a_normalised_row_has_mean_zero(backend, rows):
+    """The features of a normalised row sum to zero, and their squares to d v / (v + eps)."""
+    y = backend.layer_norm(rows.x, rows.gamma, rows.beta, **rows.options)
+
+    zero = np.zeros(y.got.shape[:-1])
+    assert_close(y.got.sum(axis=-1), zero, y.radius.sum(axis=-1) + rounding(y.got), what="sum of row ")
+    d, v = rows.x.shape[-1], rows.x.var(axis=-1)
+    squares, radius = sum_of_squares(y)
+    v_radius = 8 * d * 2.0**-53 * (rows.x**2).mean(axis=-1) / (v + rows.options.get("eps", 1e-5))
+    assert_close(squares, d * v / (v + rows.options.get("eps", 1e-5)), radius + d * v_radius, what="sum of squares of row ")
+
+
+def sum_of_squares(y):
+    """The sum of squares of each row, and how far the row's radii let it move: |(y + e)^2 - y^2| <= 2 |y| r + r^2."""
+    moved = (2 * np.abs(y.got) * y.radius + y.radius**2).sum(axis=-1)
+    return (y.got**2).sum(axis=-1), moved + rounding(y.got**2)
+
+
+def variance_of(y):
+    """The variance of each row, and how far the row's radii let it move: that of y + e differs by 2 cov(y, e) + var(e)."""
+    centred = y.got - y.got.mean(axis=-1, keepdims=True)
+    moved = (2 * np.abs(centred) * y.radius + y.radius**2).mean(axis=-1)
+    return y.got.var(axis=-1), moved + rounding(y.got**2)
+
+
+def rounding(terms):
+    """What computing a sum of these terms in float64 may itself err by, with a margin for the steps around it."""
+    return 4 * (terms.shape[-1] + 8) * 2.0**-53 * (np.abs(terms).sum(axis=-1) + 1)

@@ -1,0 +1,168 @@
+"""How a backend is found: a file, a module, an object in a module, a mapping of callables, or a built-in name."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+import traceback
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from toise.arrays import array_type
+from toise.declarations import parse
+from toise.errors import TargetError
+from toise.operations import OPERATIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from toise.arrays import ArrayType
+    from toise.declarations import Declarations
+
+BUILT_IN = {"reference": "toise.backends.reference", "torch": "toise.backends.torch_adapter"}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A backend as it was given: its operations, what it declares, and the arrays that it computes on."""
+
+    name: str
+    operations: Mapping[str, Callable[..., Any]]
+    declarations: Declarations
+    arrays: ArrayType
+    arrays_declared: bool = True
+    notes: tuple[str, ...] = ()
+
+    def accepts(self, operation: str, option: str) -> bool:
+        """Tell whether the operation has a parameter for that option; one without a signature may have it."""
+        try:
+            parameters = inspect.signature(self.operations[operation]).parameters.values()
+        except (TypeError, ValueError):
+            return True
+        return any(p.kind is p.VAR_KEYWORD or (p.name == option and p.kind is not p.POSITIONAL_ONLY) for p in parameters)
+
+
+def load(target: object, *, device: str | None = None, declare: Mapping[str, Any] | None = None) -> Target:
+    """Find a backend and read what it declares; `declare` adds to it and `device` overrides it.
+
+    Raises TargetError, with one line, if there is none.
+    """
+    name, thing = (target, _find(target)) if isinstance(target, str) else (_name_of(target), target)
+    if inspect.isclass(thing):
+        thing = _instance(name, thing)
+    read = _reader(thing)
+    given = read("__toise__") or {}
+    if not isinstance(given, Mapping):
+        raise TargetError(f"{name}: __toise__ is a {type(given).__name__}; required: a mapping")
+    given = {**given, **(declare or {})}
+    operations = {operation: read(operation) for operation in OPERATIONS if read(operation) is not None}
+    for operation, function in operations.items():
+        if not callable(function):
+            raise TargetError(f"{name}: {operation} is a {type(function).__name__}; required: a function")
+    if not operations:
+        raise TargetError(f"{name} provides none of the operations {', '.join(OPERATIONS)}; define a function of one of those names")
+    arrays_declared = "arrays" in given
+    notes: tuple[str, ...] = ()
+    if not arrays_declared and _uses_only_torch(operations.values()):
+        given["arrays"] = "torch"
+        notes = ("arrays: torch, because the functions' module imports torch and not numpy",)
+    try:
+        declarations = parse(given)
+        arrays = array_type(declarations.arrays, device or declarations.device)
+    except TargetError as error:
+        raise TargetError(f"{name}: {error}") from None
+    return Target(name, operations, declarations, arrays, arrays_declared, notes)
+
+
+def _find(target: str) -> object:
+    if target in BUILT_IN:
+        module = BUILT_IN[target]
+        return _import(target, lambda: importlib.import_module(module))
+    if target.endswith(".py") or "/" in target or "\\" in target:
+        return _import(target, lambda: _load_file(Path(target)))
+    module, _, attribute = target.removeprefix("module:").partition(":")
+    if not all(part.isidentifier() for part in module.split(".")):
+        raise TargetError(f"{target!r} is neither a file.py, a module, module:object, nor one of {', '.join(BUILT_IN)}")
+    thing = _import(target, lambda: _import_module(module))
+    for part in attribute.split(".") if attribute else ():
+        if not hasattr(thing, part):
+            raise TargetError(f"{target}: {thing!r:.60} has no attribute {part!r}")
+        thing = getattr(thing, part)
+    return thing
+
+
+def _import_module(name: str) -> types.ModuleType:
+    # As `python -m` does: a module in the current folder can be named.
+    here = str(Path.cwd())
+    if here not in sys.path and "" not in sys.path:
+        sys.path.append(here)
+    return importlib.import_module(name)
+
+
+def _load_file(path: Path) -> types.ModuleType:
+    if not path.is_file():
+        raise TargetError(f"{path}: no such file")
+    full = path.resolve()
+    name = f"toise_target_{hashlib.sha256(str(full).encode()).hexdigest()[:12]}"
+    spec = importlib.util.spec_from_file_location(name, full)
+    if spec is None or spec.loader is None:
+        raise TargetError(f"{path}: not a Python file")
+    if str(full.parent) not in sys.path:
+        sys.path.append(str(full.parent))  # last, so that the file's neighbours shadow nothing
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _import(target: str, load: Callable[[], object]) -> object:
+    """Run an import, and turn whatever it raises, `exit()` included, into one line."""
+    try:
+        return load()
+    except (TargetError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # noqa: BLE001 - a target's own code may raise anything
+        where = next((f" (line {f.lineno})" for f in reversed(traceback.extract_tb(error.__traceback__)) if f.filename.endswith(target)), "")
+        text = " ".join(str(error).split())
+        raise TargetError(f"{target} cannot be imported: {type(error).__name__}: {text}{where}") from None
+
+
+def _instance(name: str, kind: type) -> object:
+    try:
+        return kind()
+    except Exception as error:  # noqa: BLE001 - a target's own code may raise anything
+        raise TargetError(f"{name} is a class that cannot be made without arguments ({error}); give an instance") from None
+
+
+def _reader(thing: object) -> Callable[[str], Any]:
+    if isinstance(thing, Mapping):
+        unknown = [key for key in thing if key != "__toise__" and key not in OPERATIONS]
+        if unknown:
+            raise TargetError(f"the mapping has an unknown key {unknown[0]!r}; known: __toise__, {', '.join(OPERATIONS)}")
+        return thing.get
+    return lambda name: getattr(thing, name, None)
+
+
+def _name_of(thing: object) -> str:
+    if isinstance(thing, types.ModuleType):
+        return thing.__name__
+    return type(thing).__name__ if not isinstance(thing, Mapping) else "mapping"
+
+
+def _uses_only_torch(functions: Any) -> bool:
+    """Tell whether the modules that define the functions import torch but not numpy."""
+    imported = set()
+    for function in functions:
+        namespace = getattr(inspect.unwrap(function), "__globals__", {})
+        imported |= {value.__name__.split(".")[0] for value in namespace.values() if isinstance(value, types.ModuleType)}
+    return "torch" in imported and "numpy" not in imported

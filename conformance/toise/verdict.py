@@ -1,0 +1,162 @@
+"""The verdict on one example: |got - required| <= radius, element by element, and what to say when it is not so."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from toise.errors import ToiseError
+
+if TYPE_CHECKING:
+    from toise.backend import Answer
+    from toise.inputs import Case
+
+Array = np.ndarray
+
+# What a broken requirement is called in tables and reports.
+KINDS = {
+    "value": "wrong value",
+    "non-finite": "not finite",
+    "shape": "wrong shape",
+    "dtype": "wrong dtype",
+    "type": "not an array",
+    "raised": "raised an exception",
+    "exit": "tried to exit",
+    "mutated": "changed its input",
+    "state": "depends on earlier calls",
+    "layout": "depends on the memory layout",
+    "shared": "shares memory with an input",
+    "bits": "not the same bits every time",
+    "accepted": "accepted a malformed call",
+    "unrepeatable": "not repeatable",
+}
+
+
+class Violation(AssertionError):
+    """A requirement that does not hold on an example."""
+
+    def __init__(
+        self,
+        kind: str,
+        message: str,
+        *,
+        got: Any = None,
+        required: Any = None,
+        radius: Any = None,
+        at: tuple[int, ...] | None = None,
+        ratio: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.kind, self.message = kind, message
+        self.got, self.required, self.radius, self.at, self.ratio = got, required, radius, at, ratio
+        example = EXAMPLE.get()
+        self.case: Case | None = example.calls[-1] if example and example.calls else None
+
+
+class NotProvided(Exception):  # noqa: N818 - an outcome, not an error
+    """The backend does not implement this call: the operation, the option, the dtype, or this part of the domain."""
+
+
+class NotApplicable(Exception):  # noqa: N818
+    """The notion does not exist for this backend."""
+
+
+class Irrelevant(Exception):  # noqa: N818
+    """The example does not meet the condition of the requirement, and says nothing about it."""
+
+
+@dataclass
+class Example:
+    """What was called and compared while one example ran."""
+
+    calls: list[Case] = field(default_factory=list)
+    checked: int = 0
+    excused: int = 0
+    ratio: float = 0.0
+
+
+EXAMPLE: ContextVar[Example | None] = ContextVar("toise_example", default=None)
+
+
+def note_checked(checked: int, excused: int = 0, ratio: float = 0.0) -> None:
+    """Count what an assertion compared: without any comparison an example is not relevant."""
+    example = EXAMPLE.get()
+    if example is not None:
+        example.checked += checked
+        example.excused += excused
+        example.ratio = max(example.ratio, ratio)
+
+
+def assert_close(got: Array, required: Array, radius: Array | float, *, what: str = "result", kind: str = "value") -> None:
+    """Hold each element of `got` to its radius around `required`; an infinite radius excuses it.
+
+    NaN or infinity fails where the radius is finite.  `what` names the quantity in the message.
+    """
+    if got.shape != required.shape:
+        raise ToiseError(f"a property test compared shapes {got.shape} and {required.shape}")
+    radius = np.broadcast_to(radius, required.shape)
+    if np.isnan(radius).any() or (np.isfinite(radius) & ~np.isfinite(required)).any():
+        raise ToiseError("a property test requires a number that is not finite, with a finite radius")
+    held = np.isfinite(radius)
+    with np.errstate(all="ignore"):
+        error = np.where(got == required, 0.0, np.abs(got - required))
+        ratio = np.where(error == 0, 0.0, error / np.where(radius > 0, radius, np.finfo(float).tiny))
+    ratio = np.where(held, np.where(np.isnan(ratio), np.inf, ratio), 0.0)
+    worst = float(ratio.max(initial=0.0))
+    note_checked(int(held.sum()), int((~held).sum()), worst)
+    if not (error <= radius)[held].all():
+        finite = np.isfinite(got)
+        at = np.unravel_index(np.argmax(np.where(held, np.where(finite, ratio, np.inf), -1.0)), ratio.shape)
+        place = tuple(int(index) for index in at)
+        broken = kind if finite[at] or kind != "value" else "non-finite"
+        raise Violation(
+            broken,
+            f"{what}{list(place) if place else ''} is {got[at]:.9g}; required {required[at]:.9g} within {radius[at]:.3g}",
+            got=got,
+            required=required,
+            radius=radius,
+            at=place,
+            ratio=float(ratio[at]),
+        )
+
+
+def assert_formula(answer: Answer, *, what: str = "result", kind: str = "value") -> None:
+    """Hold an answer to the readable reference's value."""
+    assert_close(answer.got, answer.value, answer.radius, what=what, kind=kind)
+
+
+def assert_same(second: Answer, first: Answer, *, what: str = "result", kind: str = "value") -> None:
+    """Hold two calls that a law makes equal to each other: each may use its own radius."""
+    assert_close(second.got, first.got, _finite_sum(first, second), what=what, kind=kind)
+
+
+def _finite_sum(first: Answer, second: Answer) -> Array:
+    # An element that is not finite where its own radius is finite is no yardstick, but a failure by itself.
+    assert_finite(first)
+    return np.where(np.isfinite(first.got), first.radius + second.radius, np.inf)
+
+
+def assert_finite(answer: Answer) -> None:
+    """Require a finite number wherever the radius is finite."""
+    bad = np.isfinite(answer.radius) & ~np.isfinite(answer.got)
+    note_checked(int(np.isfinite(answer.radius).sum()))
+    if bad.any():
+        at = tuple(int(index) for index in np.argwhere(bad)[0])
+        raise Violation(
+            "non-finite",
+            f"result{list(at)} is {answer.got[at]}; required a finite number, {answer.value[at]:.9g}",
+            got=answer.got,
+            required=answer.value,
+            radius=answer.radius,
+            at=at,
+        )
+
+
+def assert_that(holds: bool, kind: str, message: str, *, got: Any = None, required: Any = None) -> None:
+    """Require a fact that is not a number within a radius: a shape, a dtype, the same bits."""
+    note_checked(1)
+    if not holds:
+        raise Violation(kind, message, got=got, required=required)

@@ -1,0 +1,129 @@
+"""Everything that is checked before a change lands: `nox` runs all of it, `nox -s NAME` runs one session."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import zipfile
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "virtualenv"
+
+ROOT = Path(__file__).parent
+SOURCES = ("spec", "reference", "conformance")
+PINNED = ("-c", str(ROOT / "constraints.txt"))
+OLDEST = ("numpy==2.0.*", "hypothesis==6.131.*", "pytest==8.2.*", "click==8.1.*", "rich==13.7.*")
+
+# What a page may get wrong, and what the build then says.  The first page is right: the others fail for their mistake.
+MISTAKES = {
+    "[good](spec/layer_norm.md#LN-3) and $x^2$": "",
+    '```python exec="true"\nraise ValueError("a cell that fails")\n```': "a cell that fails",
+    "[bad](spec/layer_norm.md#LN-999)": "LN-999",
+    r"$\nosuchcommand$": "nosuchcommand",
+    '<img src="https://example.org/picture.png" alt="not ours">': "https://example.org/picture.png",
+}
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run Toise's own tests; arguments after `--` go to pytest."""
+    session.install(*PINNED, ".[test]")
+    session.run("pytest", "-n", "2", *session.posargs)
+
+
+@nox.session(name="tests-newest", default=False)
+def tests_newest(session: nox.Session) -> None:
+    """Run the tests with the newest release of every dependency."""
+    session.install(".[test]")
+    session.run("pytest", "-n", "2", *session.posargs)
+
+
+@nox.session(name="tests-oldest", default=False)
+def tests_oldest(session: nox.Session) -> None:
+    """Run the tests with the oldest supported release of every dependency of the package."""
+    session.install(".[test]", *OLDEST)
+    session.run("pytest", "-n", "2", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style, layout and spelling."""
+    session.install(*PINNED, "ruff", "codespell")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    session.run("codespell")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the types of what is public, strictly."""
+    session.install(*PINNED, ".", "mypy")
+    session.run("mypy", "--strict", "conformance/toise", "spec/toise_spec")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the site into `site/`, then see that a page with a mistake in it does not build."""
+    session.install(*PINNED, ".[docs]")
+    session.env["NO_MKDOCS_2_WARNING"] = "1"
+    session.run("mkdocs", "build", "--strict")
+    for mistake, complaint in MISTAKES.items():
+        with tempfile.TemporaryDirectory() as room:
+            _small_site(Path(room), mistake)
+            with session.chdir(room):
+                output = session.run("mkdocs", "build", "--strict", silent=True, success_codes=[1 if complaint else 0])
+        if complaint not in str(output):
+            session.error(f"{mistake!r} should fail with {complaint!r}; mkdocs said:\n{output}")
+
+
+def _small_site(room: Path, mistake: str) -> None:
+    """Write the site with bare titles for pages, and the mistake on the first of them, into `room`."""
+    shutil.copy(ROOT / "mkdocs.yml", room)
+    for folder in ("docs", *SOURCES):
+        shutil.copytree(ROOT / folder, room / folder)
+    for page in room.glob("docs/**/*.md"):
+        page.write_text("# Title\n", encoding="utf-8")
+    (room / "docs" / "index.md").write_text(f"# Title\n\n{mistake}\n", encoding="utf-8")
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """Build the wheel and the source distribution, and use the wheel far from the tree."""
+    session.install(*PINNED, "build", "hatchling", "twine")
+    build = ("python", "-m", "build", "--no-isolation", "--outdir")
+    with tempfile.TemporaryDirectory() as temporary:
+        room = Path(temporary)
+        session.run(*build, str(room), str(ROOT), silent=True)  # the source distribution, and the wheel from it
+        session.run(*build, str(room / "tree"), "--wheel", str(ROOT), silent=True)
+        session.run("twine", "check", "--strict", *map(str, room.glob("*.*")))
+
+        (wheel,) = room.glob("*.whl")
+        content = _content(wheel)
+        if content != _content(next(room.glob("tree/*.whl"))):
+            session.error("the source distribution does not build the wheel that the tree builds")
+        missing = sorted(_package_files() - content.keys())
+        if missing:
+            session.error(f"the wheel lacks {', '.join(missing)}")
+
+        session.install(*PINNED, str(wheel))
+        with session.chdir(room):
+            session.run("toise", "--version")
+            session.run("toise", "list")
+
+
+def _content(wheel: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(wheel) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def _package_files() -> set[str]:
+    """Return every file of the three packages, the pages of the specification and the schema among them."""
+    return {
+        path.relative_to(ROOT / source).as_posix()
+        for source in SOURCES
+        for path in (ROOT / source).rglob("*.*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
