@@ -22,6 +22,7 @@ MISTAKES = {
     "[good](spec/layer_norm.md#LN-3) and $x^2$": "",
     '```python exec="true"\nraise ValueError("a cell that fails")\n```': "a cell that fails",
     "[bad](spec/layer_norm.md#LN-999)": "LN-999",
+    '```python exec="true"\nprint("[bad](spec/layer_norm.md#LN-998)")\n```': "LN-998",
     r"$\nosuchcommand$": "nosuchcommand",
     '<img src="https://example.org/picture.png" alt="not ours">': "https://example.org/picture.png",
 }

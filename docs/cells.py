@@ -41,13 +41,16 @@ def must_do(slug: str) -> str:
 
 
 def verdicts(report: Report, id: str) -> str:
-    """Return which requirements have which outcome, and the smallest input found that breaks the one named."""
+    """Return the requirements by outcome, and the smallest input found that breaks the one named."""
     lines = []
-    for outcome, count in report.counts.items():
+    for outcome in report.counts:
         ids = [each for each, verdict in report.requirements.items() if verdict.outcome == outcome]
         links = ", ".join(f"[{each}](spec/{toise_spec.requirement(each).slug}.md#{each})" for each in ids)
-        lines += [f"- **{outcome}**: {links}"] if count else []
+        lines += [f"- **{outcome}**: {links}"] if ids else []
     broken = report.requirements[id].counterexample
+    lines += ["", f"The smallest input found that breaks {id}:", "", "```text"]
+    lines += [f"{name} = {value}" for name, value in {**broken.arrays, **broken.options}.items()]
+    lines += ["", broken.message, "```"]
     return "\n".join(lines)
 
 

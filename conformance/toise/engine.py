@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import numpy as np
+import threadpoolctl
 import toise_spec
 from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 
@@ -296,30 +297,31 @@ def _outside_other_tests(run: Callable[[], None]) -> None:
         raise raised[0]
 
 
-_quiet_lock = threading.Lock()
-_quiet_depth = 0
-_quiet_filters: contextlib.ExitStack | None = None
+_around_lock = threading.Lock()
+_around_depth = 0
+_around = contextlib.ExitStack()
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Keep the caller's warning filters and floating-point traps away from the backend while it is judged.
 
-    Under `filterwarnings = error` a correct backend would otherwise raise.  The filters belong to the
-    whole process, so the first run in sets them aside and the last one out puts them back.
+    Under `filterwarnings = error` a correct backend would otherwise raise.  Matrix products run on one
+    thread meanwhile: they are small, and a pool that waits for busy cores makes them ten times slower.
+    Filters and pools belong to the whole process: the first run in sets them, the last one out restores them.
     """
-    global _quiet_depth, _quiet_filters  # noqa: PLW0603 - the filters that they guard are global too
-    with _quiet_lock:
-        if _quiet_depth == 0:
-            _quiet_filters = contextlib.ExitStack()
-            _quiet_filters.enter_context(warnings.catch_warnings())
+    global _around_depth  # noqa: PLW0603 - what it counts is global too
+    with _around_lock:
+        if _around_depth == 0:
+            _around.enter_context(warnings.catch_warnings())
             warnings.simplefilter("ignore")
-        _quiet_depth += 1
+            _around.enter_context(threadpoolctl.threadpool_limits(1, user_api="blas"))
+        _around_depth += 1
     try:
         with np.errstate(all="ignore"):
             yield
     finally:
-        with _quiet_lock:
-            _quiet_depth -= 1
-            if _quiet_depth == 0 and _quiet_filters is not None:
-                _quiet_filters.close()
+        with _around_lock:
+            _around_depth -= 1
+            if _around_depth == 0:
+                _around.close()

@@ -128,15 +128,15 @@ def assert_formula(answer: Answer, *, what: str = "result", kind: str = "value")
     assert_close(answer.got, answer.value, answer.radius, what=what, kind=kind)
 
 
-def assert_same(second: Answer, first: Answer, *, what: str = "result", kind: str = "value") -> None:
-    """Hold two calls that a law makes equal to each other: each may use its own radius."""
-    assert_close(second.got, first.got, _finite_sum(first, second), what=what, kind=kind)
+def assert_same(second: Answer, first: Answer, *, at: Any = ..., what: str = "result", kind: str = "value") -> None:
+    """Hold two calls that a law makes equal to each other: each may use its own radius.
 
-
-def _finite_sum(first: Answer, second: Answer) -> Array:
-    # An element that is not finite where its own radius is finite is no yardstick, but a failure by itself.
-    assert_finite(first)
-    return np.where(np.isfinite(first.got), first.radius + second.radius, np.inf)
+    `at` picks, and puts in order, the part of the first answer that the second must repeat.
+    """
+    got, radius = first.got[at], first.radius[at]
+    # A first answer that is not finite is no yardstick; that it should be finite, other requirements say.
+    known = np.isfinite(radius) & np.isfinite(got)
+    assert_close(second.got, np.where(known, got, 0.0), np.where(known, radius + second.radius, np.inf), what=what, kind=kind)
 
 
 def assert_finite(answer: Answer) -> None:

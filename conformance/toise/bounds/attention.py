@@ -38,7 +38,7 @@ Array = np.ndarray
 # A compiler may contract the shift into exp2(fma(s, c, -fl(top c))), whose argument errs by
 # 2^-24 |top c|; past this many units the exponential itself overflows.
 REACH = 80.0
-SCRATCH = 1 << 20
+SCRATCH = 1 << 16  # numbers in a temporary: half a megabyte
 
 
 def attention(q: Array, k: Array, v: Array, allowed: Array, scale: float, precision: Precision) -> Bounded:
@@ -107,18 +107,21 @@ def _mix(scores: Bounded, allowed: Array, v: Bounded) -> Bounded:
 def _spread(a: Array, allowed: Array, v: Array, out: Array) -> tuple[Array, Array, Array]:
     """Return sum_j a_ij |v_jc - out_ic|, and the greatest and least allowed value of each column.
 
-    Queries are taken a few at a time, so that the [rows, m, d_v] temporaries stay small.
+    Queries are taken a few at a time, so that the [rows, m, d_v] temporaries stay in the cache.
     """
+    value = v[..., None, :, :]  # [..., 1, m, d_v]
+    everything = bool(allowed.all())
     rows = max(1, SCRATCH // max(1, v.size))
     parts = []
     for start in range(0, max(1, out.shape[-2]), rows):
         at = slice(start, start + rows)
-        value = v[..., None, :, :]  # [..., 1, m, d_v]
-        may = allowed[..., at, :, None]  # [..., rows, m, 1]
-        distance = np.abs(value - out[..., at, None, :])  # [..., rows, m, d_v]
+        distance = value - out[..., at, None, :]  # [..., rows, m, d_v]
+        np.abs(distance, out=distance)
         spread = (a[..., at, None, :] @ distance)[..., 0, :]  # [..., rows, d_v]
-        high = np.where(may, value, -np.inf).max(-2)
-        low = np.where(may, value, np.inf).min(-2)
-        parts.append((spread, high, low))
+        may = allowed[..., at, :, None]  # [..., rows, m, 1]
+        over = value if everything else np.where(may, value, -np.inf)
+        under = value if everything else np.where(may, value, np.inf)
+        shape = spread.shape
+        parts.append((spread, np.broadcast_to(over.max(-2), shape), np.broadcast_to(under.min(-2), shape)))
     spread, high, low = (np.concatenate(pieces, axis=-2) for pieces in zip(*parts, strict=True))
     return spread, high, low

@@ -30,7 +30,8 @@ class Bounded:
     def __init__(self, value: Array, radius: Array | float, precision: Precision) -> None:
         self.value = np.asarray(value, np.float64)
         # A radius that could not be computed (inf - inf, 0 * inf) promises nothing.
-        self.radius = np.broadcast_to(np.where(np.isnan(radius), np.inf, radius), self.value.shape)
+        known = np.where(np.isnan(radius), np.inf, radius)
+        self.radius = known if known.shape == self.value.shape else np.broadcast_to(known, self.value.shape)
         self.precision = precision
 
     @property

@@ -74,5 +74,7 @@ def _reciprocal_root(variance: Bounded, eps: float) -> Bounded:
     total = variance + given(eps, p)
     lowest = np.maximum(total.value - total.radius, eps * (1 - 4 * u) - p.step.tiny)
     root = 1 / np.sqrt(total.value)
-    moved = np.where(lowest > 0, 1 / np.sqrt(np.where(lowest > 0, lowest, 1)) - root, np.inf)
+    # The floor holds for any finite variance; one that overflows may come out as NaN.
+    known = (lowest > 0) & np.isfinite(variance.radius)
+    moved = np.where(known, 1 / np.sqrt(np.where(known, lowest, 1)) - root, np.inf)
     return total.new(root, moved + p.ulps * u * (root + moved))

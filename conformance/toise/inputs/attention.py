@@ -42,6 +42,7 @@ class Attention(Recipe):
     operation = "attention"
     sizes = ("n", "m", "d_k", "d_v")
     inner = 2
+    options = ("mask", "causal", "scale")
 
     def numbers(self) -> int:
         return prod(self.lead) * (self.n * self.d_k + self.m * self.d_k + self.m * self.d_v)
@@ -142,8 +143,8 @@ FIXED = (
     Attention(lead=(2, 2), n=17, m=17, d_k=16, d_v=16, content="peaked", values="indicator", seed=5, mask="some"),
     Attention(lead=(1, 1), n=9, m=31, d_k=5, d_v=9, content="large", values="indicator", seed=6, mask="some", shape="ones"),
     Attention(lead=(2,), n=8, m=8, d_k=3, d_v=2, content="low", values="normal", seed=7, mask="some"),
-    Attention(lead=(1, 2), n=65, m=129, d_k=64, d_v=64, content="normal", values="indicator", seed=8, mask="some", shape="full"),
-    Attention(lead=(1, 2), n=128, m=128, d_k=64, d_v=64, content="normal", values="offset", seed=9, mask="tail"),
+    Attention(lead=(1, 1), n=65, m=129, d_k=64, d_v=16, content="normal", values="indicator", seed=8, mask="some", shape="full"),
+    Attention(lead=(1, 1), n=128, m=128, d_k=64, d_v=64, content="normal", values="offset", seed=9, mask="tail"),
     Attention(lead=(1, 1), n=2, m=1030, d_k=8, d_v=16, content="normal", values="indicator", seed=10, mask="some"),
     Attention(lead=(1, 1), n=130, m=3, d_k=1, d_v=7, content="integers", values="normal", seed=11, mask="one", scale=-1.0),
 )
@@ -151,10 +152,10 @@ SIZES = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33)
 CHOICES: dict[str, tuple[Any, ...]] = {
     "content": ("ramp", "integers", "normal", "ties", "peaked", "cancel", "large", "low"),
     "values": ("ramp", "normal", "indicator", "offset"),
-    "n": (*SIZES, 65),
-    "m": (2, *SIZES, 64, 65, 129),
+    "n": SIZES,
+    "m": (2, *SIZES, 64, 65),
     "d_k": (1, 2, 3, 4, 5, 8, 16, 17, 64),
-    "d_v": (1, 2, 3, 4, 5, 8, 16, 17, 64),
+    "d_v": (1, 2, 3, 4, 5, 8, 16, 17),
     "lead": ((), (1,), (2,), (1, 2), (2, 3), (2, 1)),
     "exponent": (0, 1, -1, 2, -2, -8),
     "seed": tuple(range(100)),

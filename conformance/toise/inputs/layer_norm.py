@@ -34,6 +34,7 @@ class TokenRows(Recipe):
     operation = "layer_norm"
     sizes = ("d",)
     inner = 1
+    options = ("eps",)
 
     def numbers(self) -> int:
         return math.prod(self.lead) * self.d

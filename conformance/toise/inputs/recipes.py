@@ -34,6 +34,8 @@ _FAR = 0x5EED << 40
 
 def choose(options: Sequence[T]) -> st.SearchStrategy[T]:
     """Draw one of `options`; failures shrink towards the first."""
+    if len(options) == 1:
+        return st.just(options[0])
     return st.integers(_FAR + 1, _FAR + len(options)).map(lambda at: options[at - _FAR - 1])
 
 
@@ -60,6 +62,8 @@ class Recipe:
     """The fields that hold the length of an axis."""
     inner: ClassVar[int]
     """How many axes the first array has after the leading ones."""
+    options: ClassVar[tuple[str, ...]]
+    """The fields that become options, which a backend may lack."""
 
     @property
     def rank(self) -> int:
@@ -165,10 +169,13 @@ def explore(
 
 
 def _restricted(recipe: Recipe, at: int, given: Mapping[str, tuple[Any, ...]]) -> Recipe:
-    """Return the fixed recipe, with each restricted field moved in turn to one of the choices left."""
+    """Return the fixed recipe, with each restricted field moved to one of the choices left.
+
+    Options take all their choices in turn, so that a backend without the option is tried too.
+    """
     changes: dict[str, Any] = {}
     for name, options in given.items():
-        if getattr(recipe, name) not in options:
+        if name in recipe.options or getattr(recipe, name) not in options:
             options = tuple(o for o in options if o != "literal") or options
             changes[name] = options[at % len(options)]
     return dataclasses.replace(recipe, **changes)
