@@ -34,12 +34,12 @@ if TYPE_CHECKING:
     from toise.inputs import Recipe, Recipes
 
 SUITE = ("toise.suite.test_general", "toise.suite.test_attention", "toise.suite.test_layer_norm")
-# How many examples Hypothesis explores with each strategy, beside the fixed recipes.
-BUDGETS = {"smoke": 4, "standard": 25, "thorough": 400}
+# How many examples Hypothesis explores, beside the fixed recipes.
+BUDGETS = {"smoke": 5, "standard": 20, "thorough": 500}
 # With fewer relevant examples than this a requirement has not been tried.
 ENOUGH = 5
-# Calls that shrinking may use for one requirement: a bound that does not depend on the clock.
-SHRINKING = 80
+# Steps that shrinking may take for one requirement: a bound that does not depend on the clock.
+SHRINKING = 40
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,6 @@ class Trial:
         default_factory=lambda: dict.fromkeys(("run", "relevant", "irrelevant", "unsupported", "inapplicable", "reshaped", "checked", "excused"), 0)
     )
     accuracy: float = 0.0
-    shrinking: int = 0
     broken: ToiseError | None = None
 
     def fails(self, recipe: Recipe) -> bool:
@@ -122,9 +121,8 @@ class Trial:
         fitted = self.backend.domain(self.operation).fit(recipe)
         if fitted in self.seen:
             return self.seen[fitted]
-        if self.broken or self.shrinking >= SHRINKING:
+        if self.broken:
             return False
-        self.shrinking += bool(self.failures)
         self.counts["reshaped"] += fitted != recipe
         violation = self.attempt(fitted)
         self.seen[fitted] = violation is not None
@@ -181,15 +179,25 @@ class Trial:
         )
         @given(strategy)
         def search(recipe: Recipe) -> None:
+            nonlocal shrinking
+            shrinking += shrinking > 0
+            if self.broken or shrinking > SHRINKING:
+                raise _Enough
             if self.fails(recipe):
+                shrinking = max(shrinking, 1)
                 raise _Found
 
-        with contextlib.suppress(_Found):
+        shrinking = 0
+        with contextlib.suppress(_Found, _Enough):
             search()
 
 
 class _Found(Exception):  # noqa: N818 - tells Hypothesis to shrink; the violation itself is kept by the trial
     pass
+
+
+class _Enough(BaseException):
+    """Stops Hypothesis at once: it lets through what is no Exception."""
 
 
 def judge(prop: Property, backend: Backend, operation: str, *, budget: str = "standard", seed: int = 0) -> Row:
@@ -206,6 +214,7 @@ def judge(prop: Property, backend: Backend, operation: str, *, budget: str = "st
 
 
 def _search(trial: Trial, budget: str, seed: int) -> None:
+    """Try the fixed list, then explore; once something fails, look for an input that a person can check."""
     recipes = trial.prop.inputs[trial.operation]
     for recipe in recipes.fixed:
         if trial.fails(recipe) or trial.broken:
@@ -213,11 +222,12 @@ def _search(trial: Trial, budget: str, seed: int) -> None:
     else:
         if not trial.counts["relevant"] and not trial.counts["irrelevant"]:
             return  # nothing in the fixed list is provided here, and the rest is more of the same
-    fixed = set(trial.failures)
-    for strategy in recipes.strategies:
-        if trial.broken or set(trial.failures) - fixed:
-            break
-        trial.explore(strategy, BUDGETS[budget], seed)
+        trial.explore(recipes.general, BUDGETS[budget], seed)
+    found = len(trial.failures)
+    if found and recipes.tiny is not None:
+        trial.explore(recipes.tiny, BUDGETS[budget], seed)
+    if found == 1 == len(trial.failures):
+        trial.explore(recipes.general, BUDGETS[budget], seed)
 
 
 def _row(trial: Trial) -> Row:

@@ -173,4 +173,4 @@ def attention_inputs(**given: tuple[Any, ...]) -> Recipes:
 
     Without one there is no mask, no causal order and no explicit scale.
     """
-    return explore(Attention, FIXED, CHOICES, TINY, {**UNMASKED, **given})
+    return explore(Attention, FIXED, CHOICES, TINY, {**UNMASKED, **given}, numbers=13)

@@ -109,4 +109,4 @@ TINY: dict[str, tuple[Any, ...]] = {"d": (2, 3, 1), "lead": ((1,),), "eps": (0.5
 
 def token_rows(**given: tuple[Any, ...]) -> Recipes:
     """Rows for `layer_norm`; each argument restricts a field of `TokenRows` to a choice: `eps=(0.5, 1.0)`."""
-    return explore(TokenRows, FIXED, CHOICES, TINY, given)
+    return explore(TokenRows, FIXED, CHOICES, TINY, given, numbers=3)

@@ -23,7 +23,6 @@ Array = np.ndarray
 T = TypeVar("T")
 # What a person can check in the head, simplest first.
 HALVES = (0.0, 1.0, -1.0, 2.0, -2.0, 3.0, -3.0, 0.5, -0.5, 1.5)
-LITERALS = 16
 
 RECIPE_VERSION = 1
 
@@ -132,10 +131,14 @@ class Case:
 
 @dataclass(frozen=True)
 class Recipes:
-    """What a requirement is tried on: a fixed list of recipes, smallest first, then strategies to explore."""
+    """What a requirement is tried on: a fixed list, smallest first, and then whatever `general` draws.
+
+    `tiny` draws inputs that a person can check: among them a failure is looked for again.
+    """
 
     fixed: tuple[Recipe, ...]
-    strategies: tuple[st.SearchStrategy[Recipe], ...]
+    general: st.SearchStrategy[Recipe]
+    tiny: st.SearchStrategy[Recipe] | None
 
 
 def explore(
@@ -144,10 +147,11 @@ def explore(
     choices: Mapping[str, tuple[Any, ...]],
     tiny: Mapping[str, tuple[Any, ...]],
     given: Mapping[str, tuple[Any, ...]],
+    numbers: int,
 ) -> Recipes:
     """Return recipes of that kind, each field one of `choices`, or of `given` where it restricts one.
 
-    Inputs that a person can check come first: their fields are those of `tiny`, their numbers halves.
+    The fields of the inputs that a person can check are those of `tiny`, and their `numbers` are halves.
     A requirement that restricts `content` and leaves out "literal" has none of those.
     """
     unknown = set(given) - set(choices) - {"content"}
@@ -157,15 +161,19 @@ def explore(
     general = {**choices, **given, "content": tuple(c for c in contents if c != "literal")}
     small = {**given, **{name: tuple(o for o in options if o in given.get(name, (o,))) for name, options in tiny.items()}}
     small["content"] = ("literal",)
-    strategies = []
-    if "literal" in contents and all(small.values()):
-        numbers = st.tuples(*[choose(HALVES)] * LITERALS)
-        drawn = st.builds(kind, literal=numbers, **{name: choose(options) for name, options in small.items()})
-        strategies.append(drawn.map(lambda recipe: dataclasses.replace(recipe, literal=recipe.literal[: recipe.numbers()])))
-    if general["content"]:
-        strategies.append(st.builds(kind, **{name: choose(options) for name, options in general.items()}))
+    literal = "literal" in contents and all(small.values())
     kept = (recipe for recipe in fixed if recipe.content != "literal" or "literal" in contents)
-    return Recipes(tuple(_restricted(recipe, at, given) for at, recipe in enumerate(kept)), tuple(strategies))
+    return Recipes(
+        fixed=tuple(_restricted(recipe, at, given) for at, recipe in enumerate(kept)),
+        general=st.builds(kind, **{name: choose(options) for name, options in general.items()}),
+        tiny=_literal(kind, small, numbers) if literal else None,
+    )
+
+
+def _literal(kind: type[Recipe], fields: Mapping[str, tuple[Any, ...]], numbers: int) -> st.SearchStrategy[Recipe]:
+    """Draw recipes that name each number."""
+    drawn = st.builds(kind, literal=st.tuples(*[choose(HALVES)] * numbers), **{name: choose(options) for name, options in fields.items()})
+    return drawn.map(lambda recipe: dataclasses.replace(recipe, literal=recipe.literal[: recipe.numbers()]))
 
 
 def _restricted(recipe: Recipe, at: int, given: Mapping[str, tuple[Any, ...]]) -> Recipe:
