@@ -34,24 +34,30 @@ def must_do(slug: str) -> str:
     suite = vars(importlib.import_module(f"toise.suite.test_{slug}"))
     tests = {thing.property.id: name for name, thing in suite.items() if hasattr(thing, "property")}
     return "\n".join(
-        f"- **[{item.id}](spec/{slug}.md#{item.id})** {item.sentence}\n  *{item.why}*\n  `{tests[item.id]}`"
+        f"- **[{item.id}](spec/{slug}.md#{item.id})** {item.sentence}<br>\n  *{item.why}*<br>\n  `{tests[item.id]}`"
         for item in toise_spec.requirements().values()
         if item.slug == slug
     )
 
 
 def verdicts(report: Report, id: str) -> str:
-    """Return the requirements by outcome, and the smallest input found that breaks the one named."""
-    lines = []
-    for outcome in report.counts:
-        ids = [each for each, verdict in report.requirements.items() if verdict.outcome == outcome]
-        links = ", ".join(f"[{each}](spec/{toise_spec.requirement(each).slug}.md#{each})" for each in ids)
-        lines += [f"- **{outcome}**: {links}"] if ids else []
+    """Return the requirements of an operation by outcome, and the smallest input found that breaks the one named."""
+    slug = toise_spec.requirement(id).slug
+    outcomes: dict[str, list[str]] = {}
+    for each, verdict in report.requirements.items():
+        if any(row.operation == slug for row in verdict.rows):
+            page = toise_spec.requirement(each).slug
+            outcomes.setdefault(verdict.outcome, []).append(f"[{each}](spec/{page}.md#{each})")
     broken = report.requirements[id].counterexample
-    lines += ["", f"The smallest input found that breaks {id}:", "", "```text"]
-    lines += [f"{name} = {value}" for name, value in {**broken.arrays, **broken.options}.items()]
-    lines += ["", broken.message, "```"]
-    return "\n".join(lines)
+    given = {**broken.arrays, **broken.options}
+    return "\n".join(
+        [
+            *(f"- **{outcome}**: {', '.join(links)}" for outcome, links in sorted(outcomes.items())),
+            f"\nThe smallest input found that breaks {id}:\n\n```text",
+            *(f"{name} = {value}" for name, value in given.items()),
+            f"\n{broken.message}\n```",
+        ]
+    )
 
 
 def before_after(before: np.ndarray, after: np.ndarray, shown: Container[int], sentence: str) -> str:

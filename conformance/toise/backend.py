@@ -161,7 +161,7 @@ class Backend:
         try:
             return self.target.operations[case.operation](*natives, **options)
         except (Unsupported, NotImplementedError) as error:
-            raise NotProvided(_one_line(error) or "outside its domain") from None
+            raise NotProvided(_one_line(error) or f"raised {type(error).__name__}") from None
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is the target's

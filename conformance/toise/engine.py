@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import importlib
+import shlex
 import threading
 import warnings
 from collections.abc import Mapping
@@ -47,6 +48,7 @@ class Property:
     """A requirement, the test that decides it, and what the test is tried on, for each operation."""
 
     requirement: toise_spec.Requirement
+    name: str
     test: Callable[[Backend, Any], None]
     inputs: Mapping[str, Recipes]
 
@@ -54,6 +56,11 @@ class Property:
     def id(self) -> str:
         """The requirement's id."""
         return self.requirement.id
+
+    @property
+    def title(self) -> str:
+        """The test's name as words: "eps is added to the variance"."""
+        return self.name.removeprefix("test_").replace("_", " ")
 
     @property
     def operations(self) -> tuple[str, ...]:
@@ -73,10 +80,10 @@ def requirement(id: str, **inputs: Recipes | Mapping[str, Recipes]) -> Callable[
     each = recipes if isinstance(recipes, Mapping) else {recipes.fixed[0].operation: recipes}
 
     def mark(test: Callable[..., None]) -> Callable[..., None]:
-        def collected(judged: Callable[[Property], None]) -> None:
-            judged(collected.property)  # type: ignore[attr-defined]
+        def collected(toise_judge: Callable[[Property], None]) -> None:
+            toise_judge(collected.property)  # type: ignore[attr-defined]
 
-        collected.property = Property(required, lambda backend, case: test(backend, **{argument: case}), each)  # type: ignore[attr-defined]
+        collected.property = Property(required, test.__name__, lambda backend, case: test(backend, **{argument: case}), each)  # type: ignore[attr-defined]
         collected.__name__, collected.__qualname__ = test.__name__, test.__qualname__
         collected.__doc__, collected.__module__ = test.__doc__, test.__module__
         return collected
@@ -210,7 +217,8 @@ def judge(prop: Property, backend: Backend, operation: str, *, budget: str = "st
         _outside_other_tests(lambda: _search(trial, budget, seed))
     if trial.broken:
         raise trial.broken
-    return _row(trial)
+    again = f"toise check {shlex.quote(backend.target.name)} -k {prop.id} --operations {operation} --dtype {backend.dtype} --budget {budget} --seed {seed}"
+    return _row(trial, again)
 
 
 def _search(trial: Trial, budget: str, seed: int) -> None:
@@ -230,13 +238,14 @@ def _search(trial: Trial, budget: str, seed: int) -> None:
         trial.explore(recipes.general, BUDGETS[budget], seed)
 
 
-def _row(trial: Trial) -> Row:
+def _row(trial: Trial, again: str) -> Row:
     prop, backend, counts = trial.prop, trial.backend, trial.counts
-    outcome, reason, counterexample = _outcome(trial)
+    outcome, reason, counterexample = _outcome(trial, again)
     return Row(
         requirement=prop.id,
         level=prop.requirement.level,
         sentence=prop.requirement.sentence,
+        test=prop.title,
         operation=trial.operation,
         dtype=backend.dtype,
         device=backend.arrays.device,
@@ -250,7 +259,7 @@ def _row(trial: Trial) -> Row:
     )
 
 
-def _outcome(trial: Trial) -> tuple[str, str, Counterexample | None]:
+def _outcome(trial: Trial, again: str) -> tuple[str, str, Counterexample | None]:
     counts, reasons = trial.counts, trial.reasons
     if trial.failures:
         recipe = min(trial.failures, key=lambda recipe: (recipe.weight(), str(recipe)))
@@ -262,7 +271,7 @@ def _outcome(trial: Trial) -> tuple[str, str, Counterexample | None]:
             outcome = "WARN"
         else:
             outcome = "CRASH" if violation.kind == "exit" else "FAIL"
-        return outcome, KINDS[violation.kind], Counterexample.of(recipe, trial.backend, violation, _hint(trial, violation))
+        return outcome, KINDS[violation.kind], Counterexample.of(recipe, trial.backend, violation, hint=_hint(trial, violation), again=again)
     if not trial.backend.provides(trial.operation):
         return "NOT PROVIDED", trial.backend.lacks(trial.operation), None
     if counts["relevant"] >= ENOUGH:

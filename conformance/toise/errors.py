@@ -13,7 +13,3 @@ class TargetError(Exception):
 
 class ToiseError(Exception):
     """Toise itself is wrong: its reference and its bounds disagree, or a property test is broken; exit 3."""
-
-
-class Interrupted(Exception):  # noqa: N818 - a stop, not an error
-    """The run was stopped before its end, and the report of what was judged is with it."""

@@ -16,10 +16,8 @@ import numpy as np
 import toise_spec
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from toise.backend import Backend
-    from toise.inputs import Case, Recipe
+    from toise.inputs import Recipe
     from toise.targets import Target
     from toise.verdict import Violation
 
@@ -48,9 +46,10 @@ class Counterexample:
     at: list[int] | None
     error_in_radii: float | None
     hint: str
+    again: str
 
     @classmethod
-    def of(cls, recipe: Recipe, backend: Backend, violation: Violation, hint: str) -> Counterexample:
+    def of(cls, recipe: Recipe, backend: Backend, violation: Violation, *, hint: str, again: str) -> Counterexample:
         """Describe a violation; `call` holds what the last call was given, where a law changed the recipe's inputs."""
         case = backend.build(recipe)
         last = violation.case
@@ -72,6 +71,7 @@ class Counterexample:
             at=None if violation.at is None else list(violation.at),
             error_in_radii=_plain(violation.ratio),
             hint=hint,
+            again=again,
         )
 
 
@@ -82,6 +82,7 @@ class Row:
     requirement: str
     level: str
     sentence: str
+    test: str
     operation: str
     dtype: str
     device: str
@@ -161,8 +162,6 @@ class Report:
         """Return the report as plain JSON values, numbers that JSON lacks as the strings "nan", "inf" and "-inf"."""
         body: dict[str, Any] = _plain(asdict(self))
         return {
-            "format": FORMAT,
-            "version": FORMAT_VERSION,
             "passed": self.passed,
             "exit_code": self.exit_code,
             "counts": self.counts,
@@ -176,10 +175,10 @@ def _worst(rows: list[Row]) -> str:
     return min((row.outcome for row in kept), key=OUTCOMES.index)
 
 
-def write_json(reports: list[Report], path: Path) -> None:
-    """Write the reports of one command to a file."""
-    body = {"format": f"{FORMAT}s", "version": FORMAT_VERSION, "reports": [report.as_json() for report in reports]}
-    path.write_text(json.dumps(body, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+def to_json(reports: list[Report]) -> str:
+    """Return the reports of one command as text that fits `report.schema.json`."""
+    body = {"format": FORMAT, "version": FORMAT_VERSION, "reports": [report.as_json() for report in reports]}
+    return json.dumps(body, indent=1, allow_nan=False) + "\n"
 
 
 def environment(target: Target) -> dict[str, str]:

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 from toise import engine
 from toise.arrays import DTYPES
 from toise.backend import Backend
-from toise.errors import Interrupted, TargetError
+from toise.errors import TargetError
 from toise.operations import OPERATIONS
 from toise.report import EXCLUDED, Report, Row, environment
-from toise.targets import Target, load
+from toise.targets import load
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from toise.engine import Property
+    from toise.targets import Target
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def assemble(target: Target, units: Iterable[Unit], rows: list[Row], excluded: I
         declarations=declared(target),
         environment=environment(target),
         settings=settings,
-        results=(*rows, *(_left_out(unit, target) for unit in excluded)),
+        results=(*rows, *(unjudged(unit, target, "NOT RUN", EXCLUDED) for unit in excluded)),
         complete=len(rows) == len(list(units)),
     )
 
@@ -123,18 +124,20 @@ def declared(target: Target) -> dict[str, Any]:
     }
 
 
-def _left_out(unit: Unit, target: Target) -> Row:
+def unjudged(unit: Unit, target: Target, outcome: str, reason: str) -> Row:
+    """Return the row of a unit that no property test decided: left out, or lost with its process."""
     prop = next(prop for prop in engine.properties() if prop.id == unit.requirement)
     return Row(
         requirement=unit.requirement,
         level=prop.requirement.level,
         sentence=prop.requirement.sentence,
+        test=prop.title,
         operation=unit.operation,
         dtype=unit.dtype,
         device=target.arrays.device,
         precision=target.declarations.operations[unit.operation].class_of(unit.dtype),
-        outcome="NOT RUN",
-        reason=EXCLUDED,
+        outcome=outcome,
+        reason=reason,
     )
 
 

@@ -40,7 +40,6 @@ FIELDS = ("Why", "Right", "Wrong", "Exceptions", "Source", "Since")
 
 _HEADING = re.compile(r"^### (?P<id>\S+) \{ #(?P<anchor>\S+) \}$")
 _ID = re.compile(r"[A-Z]{2,4}-[1-9]\d*")
-_MENTION = re.compile(r"\b(?:GEN|ATT|LN)-\d+\b")
 _SENTENCE = re.compile(r"^\*\*(?P<level>[A-Z]+):\*\* (?P<sentence>.+)$")
 _FIELD = re.compile(r"^- \*\*(?P<name>[A-Za-z]+):\*\* (?P<text>.+)$")
 _WITHDRAWN = re.compile(r"^- `(?P<id>[^`]+)` withdrawn\b", re.MULTILINE)
@@ -119,8 +118,9 @@ def parse(pages: Mapping[str, str]) -> dict[str, Requirement]:
             if item.id in withdrawn:
                 raise SpecError(f"{slug}.md: {item.id} was withdrawn, and an id is never used again; take the next number")
             found[item.id] = item
+    prefixes = "|".join(sorted({item.prefix for item in found.values()}))
     for slug, text in pages.items():
-        for mention in _MENTION.findall(text):
+        for mention in re.findall(rf"\b(?:{prefixes})-\d+\b", text) if prefixes else ():
             if mention not in found and mention not in withdrawn:
                 raise SpecError(f"{slug}.md: mentions {mention}, which is not a requirement")
     return found

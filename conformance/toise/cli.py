@@ -1,0 +1,262 @@
+"""The command `toise`.  What a subcommand does not need is not imported."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from toise.report import Report
+    from toise.workers import Job
+
+RANDOM = "random"
+
+
+class Names(click.ParamType):
+    """Names joined by commas."""
+
+    name = "a,b"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Split at the commas."""
+        return tuple(name for name in value.split(",") if name) if isinstance(value, str) else value
+
+
+class Seed(click.ParamType):
+    """A whole number, or the word random."""
+
+    name = "N|random"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number, or one that nobody chose."""
+        if isinstance(value, int):
+            return value
+        if value == RANDOM:
+            return secrets.randbelow(2**31)
+        if not value.isdecimal():
+            self.fail(f"{value!r} is neither a whole number nor the word random", param, ctx)
+        return int(value)
+
+
+def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        import toise_spec
+
+        from toise import __version__
+
+        click.echo(f"toise {__version__}, specification {toise_spec.VERSION}")
+        context.exit()
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the versions and stop.")
+def toise() -> None:
+    """Check an implementation of the transformer against a numbered specification."""
+
+
+@toise.command()
+@click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
+@click.option("-k", "select", metavar="EXPR", default="", help="Judge only matching requirements: 'LN-3 or (attention and not causal)'.")
+@click.option("--operations", type=Names(), default=(), help="Judge only these operations.")
+@click.option("--dtype", "dtypes", type=Names(), default=(), help="At these dtypes; else those declared, float32 if none.")
+@click.option("--device", metavar="D", help="Where the arrays live, for example cuda.")
+@click.option("--budget", type=click.Choice(["smoke", "standard", "thorough"]), default="standard", show_default=True, help="How much is tried.")
+@click.option("--seed", type=Seed(), default=0, show_default=True, help="Of the exploration; the same seed gives the same report.")
+@click.option("-n", "workers", metavar="WORKERS", type=click.IntRange(min=0), default=0, help="Judge in this many processes at once.")
+@click.option("--strict", is_flag=True, help="A WARN fails the run too.")
+@click.option("--json", "json_file", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), help="Write the report.")
+@click.option("--junitxml", "junit_file", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), help="Write JUnit XML.")
+@click.pass_context
+def check(context: click.Context, targets: tuple[str, ...], json_file: Path | None, junit_file: Path | None, **options: Any) -> None:
+    """Judge TARGET: a file.py, a module, module:object, or the built-in torch or reference.
+
+    Exit status: 0 passed, 1 not passed, 2 the command or the target cannot be used, 3 Toise itself failed,
+    130 interrupted.
+    """
+    from toise.junit import to_junit
+    from toise.report import to_json
+    from toise.terminal import print_report
+
+    files = [(path, render) for path, render in ((json_file, to_json), (junit_file, to_junit)) if path]
+    for path, _ in files:
+        _writable(path)
+    console = _console()
+    reports: list[Report] = []
+    for report in _judge(targets, options):
+        reports.append(report)
+        for path, render in files:
+            path.write_text(render(reports), encoding="utf-8")
+        print_report(report, console)
+        if not report.complete:
+            break
+    context.exit(max((report.exit_code for report in reports), default=2))
+
+
+def _judge(targets: tuple[str, ...], options: dict[str, Any]) -> Any:
+    """Yield the report of each target; they are all found before the first is judged."""
+    from toise.run import assemble, plan
+    from toise.select import selection
+    from toise.targets import load
+    from toise.workers import Job
+
+    wanted = selection(options["select"]) if options["select"] else lambda _: True
+    loaded = [load(target, device=options["device"]) for target in targets]
+    plans = [plan(target, operations=options["operations"], dtypes=options["dtypes"], select=wanted) for target in loaded]
+    settings = {name: options[name] for name in ("budget", "seed", "strict")}
+    for name, target, (units, excluded) in zip(targets, loaded, plans, strict=True):
+        job = Job(name, options["device"], options["budget"], options["seed"], options["workers"])
+        rows = _rows(job, target, units)
+        yield assemble(target, units, rows, excluded, settings)
+
+
+def _rows(job: Job, target: Any, units: list[Any]) -> list[Any]:
+    """Judge the units with a progress bar; after Ctrl-C, return what was judged until then."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from toise.workers import judge_here, judge_in_parallel
+
+    errors = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    found = {}
+    judging = judge_in_parallel(job, target, units) if job.workers else judge_here(job, target, units)
+    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal, redirect_stdout=False) as progress:
+        task = progress.add_task(job.target, total=len(units))
+        try:
+            for unit, row in judging:
+                found[unit] = row
+                progress.update(task, advance=1, description=f"{job.target} {unit.requirement}")
+        except KeyboardInterrupt:
+            judging.close()
+    return [found[unit] for unit in units if unit in found]
+
+
+def _console() -> Console:
+    """Return a console as wide as the terminal, or 120 columns where there is none, as in CI."""
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+
+
+def _writable(path: Path) -> None:
+    from toise.errors import TargetError
+
+    try:
+        with path.open("a", encoding="utf-8"):
+            pass
+    except OSError as error:
+        raise TargetError(f"cannot write {path}: {error.strerror}") from None
+
+
+@toise.command("list")
+@click.option("-k", "select", metavar="EXPR", default="", help="Only matching requirements.")
+def list_requirements(select: str) -> None:
+    """List the requirements of the specification."""
+    from rich.table import Table
+
+    from toise.engine import properties
+    from toise.select import selection
+
+    wanted = selection(select) if select else lambda _: True
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("id", "level", "operations"):
+        table.add_column(title, no_wrap=True)
+    table.add_column("requirement", overflow="fold")
+    for prop in properties():
+        if wanted(prop):
+            table.add_row(prop.id, prop.requirement.level, ", ".join(prop.operations), prop.requirement.sentence)
+    _console().print(table)
+
+
+@toise.command()
+@click.argument("ids", metavar="ID...", nargs=-1, required=True)
+def explain(ids: tuple[str, ...]) -> None:
+    """Print a requirement: what it asks, why, what is right and wrong, and how it is tested."""
+    import textwrap
+
+    import toise_spec
+
+    from toise.engine import properties
+
+    tests = {prop.id: prop for prop in properties()}
+    for id in ids:
+        item = toise_spec.requirement(id.upper())
+        click.echo(f"{item.id} · {item.level} · {item.slug} · since {item.since}\n")
+        click.echo(textwrap.fill(item.sentence, 100, initial_indent="  ", subsequent_indent="  ") + "\n")
+        for name in ("why", "right", "wrong", "exceptions", "source"):
+            text = textwrap.fill(getattr(item, name), 100, initial_indent=f"  {name:<11}", subsequent_indent=" " * 13)
+            click.echo(text)
+        click.echo(f"  {'tested by':<11}{tests[item.id].name}\n")
+
+
+@toise.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+def init(file: Path) -> None:
+    """Write FILE, a commented backend to fill in."""
+    from importlib import resources
+
+    from toise.errors import TargetError
+
+    if file.exists():
+        raise TargetError(f"{file} exists already; name a new file")
+    skeleton = (resources.files("toise") / "skeleton.py.txt").read_text(encoding="utf-8")
+    try:
+        file.write_text(skeleton.replace("FILE", str(file)), encoding="utf-8")
+    except OSError as error:
+        raise TargetError(f"cannot write {file}: {error.strerror}") from None
+    click.echo(f"wrote {file}; fill it in, then run: toise check {file}")
+
+
+def main() -> NoReturn:
+    """Run the command, and turn what goes wrong into one line and an exit status."""
+    import toise_spec
+
+    from toise.errors import TargetError, ToiseError
+
+    _keep_hypothesis_tidy()
+    try:
+        code = toise.main(standalone_mode=False) or 0
+    except (TargetError, toise_spec.SpecError) as error:
+        code = _fail(2, str(error))
+    except click.UsageError as error:
+        error.show()
+        code = 2
+    except (click.Abort, KeyboardInterrupt):
+        code = _fail(130, "interrupted")
+    except BrokenPipeError:
+        # Whoever read the output has gone; the verdict cannot be told.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    except ToiseError as error:
+        code = _fail(3, f"Toise itself failed, and gives no verdict: {error}")
+    except Exception as error:  # noqa: BLE001 - never a traceback of ours
+        last = error.__traceback__
+        while last is not None and last.tb_next is not None:
+            last = last.tb_next
+        where = f" at {Path(last.tb_frame.f_code.co_filename).name}:{last.tb_lineno}" if last else ""
+        code = _fail(3, f"Toise itself failed, and gives no verdict: {type(error).__name__}: {error}{where}")
+    sys.exit(code)
+
+
+def _fail(code: int, text: str) -> int:
+    click.echo(f"toise: {text}", err=True)
+    return code
+
+
+def _keep_hypothesis_tidy() -> None:
+    """Keep Hypothesis from leaving a `.hypothesis` folder where the command is run."""
+    import atexit
+    import shutil
+    import tempfile
+
+    if "HYPOTHESIS_STORAGE_DIRECTORY" not in os.environ:
+        folder = tempfile.mkdtemp(prefix="toise-")
+        os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = folder
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)

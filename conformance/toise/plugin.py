@@ -1,0 +1,136 @@
+"""The pytest plugin: `pytest --pyargs toise.suite --toise-backend my_backend.py`.
+
+Every pytest run loads this module, so that it imports nothing heavy until the suite is collected.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from toise.engine import Property
+    from toise.run import Unit
+
+FIXTURE = "toise_judge"
+NO_BACKEND = "toise.suite needs a backend: pytest --pyargs toise.suite --toise-backend my_backend.py"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options, the same as those of `toise check`."""
+    group = parser.getgroup("toise", "Toise, the conformance suite for transformers")
+    group.addoption("--toise-backend", metavar="TARGET", help="file.py, module, module:object, torch or reference")
+    group.addoption("--toise-dtype", metavar="a,b", default="", help="dtypes to judge at")
+    group.addoption("--toise-device", metavar="D", help="for example cuda")
+    group.addoption("--toise-budget", choices=("smoke", "standard", "thorough"), default="standard")
+    group.addoption("--toise-seed", metavar="N", type=int, default=0, help="of the exploration")
+    group.addoption("--toise-strict", action="store_true", help="a WARN fails too")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Find the backend before anything is collected, or say that the suite needs one."""
+    if config.getoption("--toise-backend"):
+        config.pluginmanager.register(Session(config), "toise-session")
+    elif any(str(arg).split("::")[0].startswith("toise.suite") for arg in config.args):
+        raise pytest.UsageError(NO_BACKEND)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Make one test for each operation and dtype of a requirement."""
+    if FIXTURE not in metafunc.fixturenames:
+        return
+    session = metafunc.config.pluginmanager.get_plugin("toise-session")
+    units = session.units(metafunc.function.property) if session else []
+    metafunc.parametrize(FIXTURE, units, ids=[f"{unit.operation}-{unit.dtype}" for unit in units], indirect=True)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Refuse to collect the suite without a backend: it would be skipped, and look green."""
+    if not config.getoption("--toise-backend") and any(FIXTURE in getattr(item, "fixturenames", ()) for item in items):
+        raise pytest.UsageError(NO_BACKEND)
+
+
+@pytest.fixture
+def toise_judge(request: pytest.FixtureRequest) -> Callable[[Property], None]:
+    """Judge a requirement on the backend that the command line names."""
+    session = request.config.pluginmanager.get_plugin("toise-session")
+
+    def judge(_: Property) -> None:
+        __tracebackhide__ = True
+        session.judge(request.param, request.node)
+
+    return judge
+
+
+class Session:
+    """The backend of one pytest run, and the rows that were judged."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        from toise.errors import TargetError
+        from toise.run import plan
+        from toise.targets import load
+
+        self.strict = config.getoption("--toise-strict")
+        self.budget, self.seed = config.getoption("--toise-budget"), config.getoption("--toise-seed")
+        self.backends: dict[str, Any] = {}
+        self.rows: list[Any] = []
+        try:
+            self.target = load(config.getoption("--toise-backend"), device=config.getoption("--toise-device"))
+            self.planned, _ = plan(self.target, dtypes=[name for name in config.getoption("--toise-dtype").split(",") if name])
+        except TargetError as error:
+            raise pytest.UsageError(str(error)) from None
+
+    def units(self, prop: Property) -> list[Unit]:
+        """Return the rows of one requirement."""
+        return [unit for unit in self.planned if unit.requirement == prop.id]
+
+    def judge(self, unit: Unit, node: pytest.Item) -> None:
+        """Judge one row, keep it with the test's report, and give pytest its outcome."""
+        __tracebackhide__ = True
+        from dataclasses import asdict
+
+        from toise import engine
+        from toise.run import judge_unit
+        from toise.terminal import failure_text
+
+        with engine.quiet():
+            row = judge_unit(unit, self.target, self.backends, budget=self.budget, seed=self.seed)
+        node.user_properties.append(("toise", json.dumps(asdict(row))))
+        if row.outcome in ("FAIL", "CRASH") or (row.outcome == "WARN" and self.strict):
+            pytest.fail(failure_text(row), pytrace=False)
+        if row.outcome == "NOT RUN":
+            pytest.fail(f"NOT RUN {row.requirement}: {row.reason}", pytrace=False)
+        if row.outcome in ("NOT PROVIDED", "NOT APPLICABLE"):
+            pytest.skip(f"{row.outcome}: {row.reason}")
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Collect the rows, those of xdist's workers too."""
+        if report.when == "call":
+            self.rows += [json.loads(str(value)) for name, value in report.user_properties if name == "toise"]
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """Say what pytest has no word for."""
+        from toise.report import Row
+        from toise.terminal import failure_text
+
+        if not self.rows:
+            return
+        rows = [Row.from_json(row) for row in self.rows]
+        terminalreporter.section(f"toise: {self.target.name}")
+        for row in rows:
+            if row.outcome == "WARN":
+                terminalreporter.write_line(failure_text(row))
+        counts = {outcome: sum(row.outcome == outcome for row in rows) for outcome in dict.fromkeys(row.outcome for row in rows)}
+        terminalreporter.write_line(" · ".join(f"{count} {outcome}" for outcome, count in counts.items()))
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Keep a run in which nothing was judged from looking green."""
+        proven = any(row["outcome"] == "PASS" and row["level"] == "MUST" for row in self.rows)
+        on_worker = hasattr(session.config, "workerinput")
+        if exitstatus == pytest.ExitCode.OK and not proven and not on_worker and not session.config.option.collectonly:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED

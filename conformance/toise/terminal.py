@@ -1,0 +1,145 @@
+"""The report on a terminal: a table of outcomes, then each failure with the spec's sentence and the smallest input."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from toise.report import Report, Row
+
+COLOURS = {
+    "PASS": "green",
+    "FAIL": "bold red",
+    "CRASH": "bold red",
+    "WARN": "yellow",
+    "NOT RUN": "bold magenta",
+    "NOT PROVIDED": "blue",
+    "NOT APPLICABLE": "dim",
+}
+NUMBERS_SHOWN = 24
+
+
+def print_report(report: Report, console: Console) -> None:
+    """Print what was declared, the table, each failure, the reasons of what was not judged, and the verdict."""
+    console.print(_heading(report))
+    console.print(_table(report))
+    for row in _told(report):
+        console.print(Text(failure_text(row), style=""), soft_wrap=True)
+        console.print()
+    for line in _reasons(report):
+        console.print(Text(line), soft_wrap=True)
+    console.print(_verdict(report))
+
+
+def failure_text(row: Row) -> str:
+    """Return everything that one failing row has to say, as plain text."""
+    lines = [f"{row.outcome} {row.requirement} · {row.operation} · {row.dtype} on {row.device} · {row.reason}", f"  {row.sentence}"]
+    shown = row.counterexample
+    if shown is None:
+        return "\n".join(lines)
+    pairs: list[tuple[str, Any]] = [("recipe", shown.text), *shown.arrays.items(), *shown.options.items()]
+    pairs += [(f"{name}, last call", part) for name, part in shown.call.items()]
+    pairs.append(("because", shown.message))
+    if shown.got is not None and np.ndim(shown.got):
+        pairs += [("got", shown.got), ("required", shown.required)]
+    if shown.error_in_radii is not None:
+        pairs.append(("error", f"{float(shown.error_in_radii):.3g} radii"))
+    if shown.hint:
+        pairs.append(("hint", shown.hint))
+    pairs.append(("again", shown.again))
+    width = max(len(name) for name, _ in pairs)
+    for name, part in pairs:
+        first, *rest = _shown(part).splitlines() or [""]
+        lines += [f"  {name:<{width}}  {first}", *(" " * (width + 4) + line for line in rest)]
+    return "\n".join(lines)
+
+
+def _heading(report: Report) -> Group:
+    declared, where = report.declarations, report.environment
+    named = " ".join(part for part in (declared["name"], declared["version"]) if part)
+    lines = [
+        Text.assemble((report.target, "bold"), f" · {named} " if named else " ", f"· {declared['arrays']} arrays on {declared['device']}"),
+        Text(
+            f"specification {where['specification']} · toise {where['toise']} · "
+            + " · ".join(f"{name} {value}" for name, value in report.settings.items() if name != "strict")
+        ),
+    ]
+    for name, choices in declared["operations"].items():
+        words = [f"{key} {value}" for key, value in choices.items() if isinstance(value, str) and value]
+        words += [f"precision {dtype} {kind}" for dtype, kind in choices["precision"].items()]
+        if words:
+            lines.append(Text(f"declared for {name}: {', '.join(words)}", style="dim"))
+    lines += [Text(f"note: {note}", style="dim") for note in declared["notes"]]
+    return Group(*lines)
+
+
+def _table(report: Report) -> Table:
+    rows = [row for row in report.results if not row.excluded and row.operation in report.declarations["operations"]]
+    dtypes = list(dict.fromkeys(row.dtype for row in rows))
+    cells = {(row.requirement, row.operation, row.dtype): row for row in rows}
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("id", "operation", *dtypes):
+        table.add_column(title, no_wrap=True)
+    table.add_column("what is tested", no_wrap=True, overflow="ellipsis")
+    for id, operation in dict.fromkeys((row.requirement, row.operation) for row in rows):
+        line = [cells.get((id, operation, dtype)) for dtype in dtypes]
+        first = next(row for row in line if row)
+        level = "" if first.level == "MUST" else f" ({first.level})"
+        table.add_row(id, operation, *(_cell(row) for row in line), first.test + level)
+    return table
+
+
+def _cell(row: Row | None) -> Text:
+    """Return the outcome, and how much of its radius the largest error took."""
+    if row is None:
+        return Text("")
+    used = f" {row.accuracy:.2g}" if row.outcome == "PASS" and row.accuracy else ""
+    part = " (in part)" if row.outcome == "PASS" and row.reason else ""
+    return Text(row.outcome + used + part, style=COLOURS[row.outcome])
+
+
+def _told(report: Report) -> list[Row]:
+    """Return the rows to tell in full: for each requirement and operation the first dtype that fails."""
+    found: dict[tuple[str, str], Row] = {}
+    for row in report.results:
+        if row.outcome in ("FAIL", "CRASH", "WARN"):
+            found.setdefault((row.requirement, row.operation), row)
+    return list(found.values())
+
+
+def _reasons(report: Report) -> list[str]:
+    """Return one line for each reason why something was not judged, or only in part."""
+    grouped: dict[tuple[str, str], list[str]] = {}
+    excluded = sum(row.excluded for row in report.results)
+    for row in report.results:
+        if row.reason and not row.excluded and row.outcome not in ("FAIL", "CRASH", "WARN"):
+            place = f"{row.requirement} {row.operation}" if row.requirement.startswith("GEN") else row.requirement
+            places = grouped.setdefault((row.outcome, row.reason), [])
+            if place not in places:
+                places.append(place)
+    lines = [f"{outcome}: {reason}: {textwrap.shorten(', '.join(places), 160, placeholder=' ...')}" for (outcome, reason), places in grouped.items()]
+    return [*lines, *([f"NOT RUN: {excluded} rows excluded by the selection"] if excluded else [])]
+
+
+def _verdict(report: Report) -> Text:
+    counts = " · ".join(f"{count} {outcome}" for outcome, count in report.counts.items() if count)
+    word = "INCOMPLETE" if not report.complete else "PASSED" if report.passed else "NOT PASSED"
+    return Text.assemble((word, "bold green" if report.passed else "bold red"), f"  {counts}")
+
+
+def _shown(part: Any) -> str:
+    """Return an array, a number or a text for a person; a large array is cut."""
+    if isinstance(part, str):
+        return part
+    array = np.array(part, dtype=object)
+    if array.ndim == 0 or array.dtype != object or not all(isinstance(item, (int, float, bool, str)) for item in array.flat):
+        return str(part)
+    numbers = array.astype(bool) if all(isinstance(item, bool) for item in array.flat) else array.astype(np.float64)
+    text = np.array2string(numbers, threshold=NUMBERS_SHOWN, edgeitems=2, floatmode="maxprec", precision=9)
+    return text if array.size <= NUMBERS_SHOWN else f"shape {array.shape}\n{text}"
