@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import matplotlib as mpl
 import toise_spec
 from matplotlib.figure import Figure
+from toise.terminal import failure_text
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -41,21 +42,18 @@ def must_do(slug: str) -> str:
 
 
 def verdicts(report: Report, id: str) -> str:
-    """Return the requirements of an operation by outcome, and the smallest input found that breaks the one named."""
+    """Return the requirements of an operation by outcome, and what the command prints about the one named."""
     slug = toise_spec.requirement(id).slug
     outcomes: dict[str, list[str]] = {}
     for each, verdict in report.requirements.items():
         if any(row.operation == slug for row in verdict.rows):
             page = toise_spec.requirement(each).slug
             outcomes.setdefault(verdict.outcome, []).append(f"[{each}](spec/{page}.md#{each})")
-    broken = report.requirements[id].counterexample
-    given = {**broken.arrays, **broken.options}
+    (told,) = (row for row in report.requirements[id].rows if row.counterexample)
     return "\n".join(
         [
             *(f"- **{outcome}**: {', '.join(links)}" for outcome, links in sorted(outcomes.items())),
-            f"\nThe smallest input found that breaks {id}:\n\n```text",
-            *(f"{name} = {value}" for name, value in given.items()),
-            f"\n{broken.message}\n```",
+            f"\nThe smallest input found that breaks {id}:\n\n```text\n{failure_text(told)}\n```",
         ]
     )
 

@@ -89,6 +89,7 @@ class Row:
     precision: str
     outcome: str
     reason: str = ""
+    domain: str = ""
     examples: dict[str, int] = field(default_factory=dict)
     elements: dict[str, int] = field(default_factory=dict)
     accuracy: float = 0.0

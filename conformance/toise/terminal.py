@@ -114,17 +114,33 @@ def _told(report: Report) -> list[Row]:
 
 
 def _reasons(report: Report) -> list[str]:
-    """Return one line for each reason why something was not judged, or only in part."""
-    grouped: dict[tuple[str, str], list[str]] = {}
-    excluded = sum(row.excluded for row in report.results)
+    """Return one line for each reason why something was not judged, or only in part, with the count of examples."""
+    grouped: dict[tuple[str, str], list[Row]] = {}
     for row in report.results:
         if row.reason and not row.excluded and row.outcome not in ("FAIL", "CRASH", "WARN"):
-            place = f"{row.requirement} {row.operation}" if row.requirement.startswith("GEN") else row.requirement
-            places = grouped.setdefault((row.outcome, row.reason), [])
-            if place not in places:
-                places.append(place)
-    lines = [f"{outcome}: {reason}: {textwrap.shorten(', '.join(places), 160, placeholder=' ...')}" for (outcome, reason), places in grouped.items()]
+            grouped.setdefault((row.outcome, row.reason), []).append(row)
+    lines = _domains(report)
+    for (outcome, reason), rows in grouped.items():
+        if reason.startswith("no operation"):
+            lines.append(f"{outcome}: {reason} ({len(rows)} rows)")
+            continue
+        refused, run = (sum(row.examples.get(name, 0) for row in rows) for name in ("unsupported", "run"))
+        places = ", ".join(dict.fromkeys(f"{row.requirement} {row.operation}" if row.requirement.startswith("GEN") else row.requirement for row in rows))
+        count = f" ({refused} of {run} examples)" if refused else ""
+        lines.append(f"{outcome}: {reason}{count}: {textwrap.shorten(places, 160, placeholder=' ...')}")
+    excluded = sum(row.excluded for row in report.results)
     return [*lines, *([f"NOT RUN: {excluded} rows excluded by the selection"] if excluded else [])]
+
+
+def _domains(report: Report) -> list[str]:
+    """Return one line for each operation of which only a part was judged."""
+    lines = []
+    for operation in report.declarations["operations"]:
+        rows = [row for row in report.results if row.operation == operation and row.domain]
+        if rows:
+            moved, run = (sum(row.examples[name] for row in rows) for name in ("reshaped", "run"))
+            lines.append(f"PASS and FAIL of {operation} are for {rows[0].domain} alone; {moved} of {run} inputs were moved there")
+    return lines
 
 
 def _verdict(report: Report) -> Text:

@@ -1,0 +1,71 @@
+"""How long a verdict takes: `python benchmarks/speed.py`.
+
+Each case runs in a process of its own, several times; imports and the verdict are timed apart.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+RUNS = 5
+
+# What is judged, and the most seconds that the verdict may take.
+CASES = {
+    "a wrong layer_norm": ((str(EXAMPLES / "annotated_layer_norm.py"), "layer_norm", "float32"), 2),
+    "a wrong attention": (("toise_wrong_attention.py", "attention", "float32"), 2),
+    "a right layer_norm": (("reference", "layer_norm", "float32"), 8),
+    "a right attention": (("reference", "attention", "float32"), 8),
+    "torch's layer_norm": (("torch", "layer_norm", "float32"), 8),
+    "torch's attention": (("torch", "attention", "float32"), 8),
+}
+WRONG_ATTENTION = """
+from toise_reference import attention as right
+
+def attention(q, k, v, *, mask=None, causal=False, scale=None):
+    return right(q, k, v, mask=mask, causal=causal, scale=1.0 if scale is None else scale)
+"""
+TIMED = """
+import json, sys, time
+start = time.perf_counter()
+import toise
+import toise.run, toise.engine
+toise.engine.properties()
+from toise.targets import load
+load(sys.argv[1])
+imported = time.perf_counter()
+report = toise.verify(sys.argv[1], operations=[sys.argv[2]], dtypes=[sys.argv[3]])
+print(json.dumps([imported - start, time.perf_counter() - imported, report.passed]))
+"""
+
+
+def main() -> None:
+    """Print a line for each case: seconds for the imports and for the verdict, median and worst."""
+    wrong = Path(__file__).parent / "toise_wrong_attention.py"
+    wrong.write_text(WRONG_ATTENTION, encoding="utf-8")
+    print(f"{'':<22}{'imports':>9}{'verdict':>9}{'worst':>9}{'limit':>9}   passed")
+    try:
+        for name, ((target, operation, dtype), limit) in CASES.items():
+            path = str(wrong) if target == wrong.name else target
+            runs = [_timed(path, operation, dtype) for _ in range(RUNS)]
+            imports, verdicts, passed = zip(*runs, strict=True)
+            print(
+                f"{name:<22}{statistics.median(imports):>9.2f}{statistics.median(verdicts):>9.2f}{max(verdicts):>9.2f}{limit:>9}   {passed[0]}",
+                flush=True,
+            )
+    finally:
+        wrong.unlink()
+
+
+def _timed(*arguments: str) -> tuple[float, float, bool]:
+    done = subprocess.run([sys.executable, "-c", TIMED, *arguments], capture_output=True, text=True, check=True)
+    imports, verdict, passed = json.loads(done.stdout)
+    return imports, verdict, passed
+
+
+if __name__ == "__main__":
+    main()
