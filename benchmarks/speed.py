@@ -53,10 +53,8 @@ def main() -> None:
             path = str(wrong) if target == wrong.name else target
             runs = [_timed(path, operation, dtype) for _ in range(RUNS)]
             imports, verdicts, passed = zip(*runs, strict=True)
-            print(
-                f"{name:<22}{statistics.median(imports):>9.2f}{statistics.median(verdicts):>9.2f}{max(verdicts):>9.2f}{limit:>9}   {passed[0]}",
-                flush=True,
-            )
+            figures = (statistics.median(imports), statistics.median(verdicts), max(verdicts))
+            print(f"{name:<22}{''.join(f'{figure:>9.2f}' for figure in figures)}{limit:>9}   {passed[0]}", flush=True)
     finally:
         wrong.unlink()
 

@@ -313,6 +313,10 @@ LAYER_NORM = {
     "folded": functools.partial(normalised_rows, affine="folded"),
     "folded, fused multiply-add": functools.partial(normalised_rows, affine="fused"),
     "a root 2 ulp too large": functools.partial(normalised_rows, root=reciprocal_root_above),
-    "a root 2 ulp too small, folded, Chan": functools.partial(normalised_rows, root=reciprocal_root_below, affine="folded", statistics=merged),
-    "a root 2 ulp too large, apart, Welford": functools.partial(normalised_rows, root=reciprocal_root_above, affine="apart", statistics=updated),
+    "a root 2 ulp too small, folded, Chan": functools.partial(
+        normalised_rows, root=reciprocal_root_below, affine="folded", statistics=merged
+    ),
+    "a root 2 ulp too large, apart, Welford": functools.partial(
+        normalised_rows, root=reciprocal_root_above, affine="apart", statistics=updated
+    ),
 }

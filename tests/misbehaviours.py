@@ -64,7 +64,11 @@ def numpy_as_if_contiguous(x):
     while isinstance(memory.base, np.ndarray):
         memory = memory.base
     steps = np.empty(x.shape, np.bool_).strides
-    return np.lib.stride_tricks.as_strided(memory, x.shape, tuple(step * x.itemsize for step in steps)) if memory.size >= x.size else x
+    return (
+        np.lib.stride_tricks.as_strided(memory, x.shape, tuple(step * x.itemsize for step in steps))
+        if memory.size >= x.size
+        else x
+    )
 
 
 def torch_as_if_contiguous(x):

@@ -113,7 +113,9 @@ class TorchArrays:
         try:
             self._torch: Any = importlib.import_module("torch")
         except ImportError:
-            raise TargetError("the target computes on torch tensors, and torch is not installed: pip install 'toise[torch]'") from None
+            raise TargetError(
+                "the target computes on torch tensors, and torch is not installed: pip install 'toise[torch]'"
+            ) from None
         self.device = device
         try:
             self._torch.empty(1, device=device)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -153,7 +153,9 @@ class Backend:
             options[name] = self.arrays.make(value, "bool") if name == "mask" else value
         result = self._guarded(case, natives, options)
         if not self.arrays.is_array(result):
-            raise Violation("type", f"returned {_described(result)}; required: a {self.arrays.name} array", got=_described(result))
+            raise Violation(
+                "type", f"returned {_described(result)}; required: a {self.arrays.name} array", got=_described(result)
+            )
         return result
 
     def _guarded(self, case: Case, natives: list[Any], options: dict[str, Any]) -> Any:

@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 RANDOM = "random"
 
 
-class Names(click.ParamType):
+class Names(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     """Names joined by commas."""
 
     name = "a,b"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ARG002
         """Split at the commas."""
         return tuple(name for name in value.split(",") if name) if isinstance(value, str) else value
 
 
-class Seed(click.ParamType):
+class Seed(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     """A whole number, or the word random."""
 
     name = "N|random"
@@ -56,25 +56,43 @@ def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the versions and stop.")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the versions and stop."
+)
 def toise() -> None:
     """Check an implementation of the transformer against a numbered specification."""
 
 
 @toise.command()
 @click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
-@click.option("-k", "select", metavar="EXPR", default="", help="Judge only matching requirements: 'LN-3 or (attention and not causal)'.")
+@click.option(
+    "-k", "select", metavar="EXPR", default="", help="Judge only matching requirements: 'LN-3 or (attention and not causal)'."
+)
 @click.option("--operations", type=Names(), default=(), help="Judge only these operations.")
 @click.option("--dtype", "dtypes", type=Names(), default=(), help="At these dtypes; else those declared, float32 if none.")
 @click.option("--device", metavar="D", help="Where the arrays live, for example cuda.")
-@click.option("--budget", type=click.Choice(["smoke", "standard", "thorough"]), default="standard", show_default=True, help="How much is tried.")
-@click.option("--seed", type=Seed(), default=0, show_default=True, help="Of the exploration; the same seed gives the same report.")
-@click.option("-n", "workers", metavar="WORKERS", type=click.IntRange(min=0), default=0, help="Judge in this many processes at once.")
+@click.option(
+    "--budget",
+    type=click.Choice(["smoke", "standard", "thorough"]),
+    default="standard",
+    show_default=True,
+    help="How much is tried.",
+)
+@click.option(
+    "--seed", type=Seed(), default=0, show_default=True, help="Of the exploration; the same seed gives the same report."
+)
+@click.option(
+    "-n", "workers", metavar="WORKERS", type=click.IntRange(min=0), default=0, help="Judge in this many processes at once."
+)
 @click.option("--strict", is_flag=True, help="A WARN fails the run too.")
 @click.option("--json", "json_file", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), help="Write the report.")
-@click.option("--junitxml", "junit_file", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), help="Write JUnit XML.")
+@click.option(
+    "--junitxml", "junit_file", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), help="Write JUnit XML."
+)
 @click.pass_context
-def check(context: click.Context, targets: tuple[str, ...], json_file: Path | None, junit_file: Path | None, **options: Any) -> None:
+def check(
+    context: click.Context, /, targets: tuple[str, ...], json_file: Path | None, junit_file: Path | None, **options: Any
+) -> None:
     """Judge TARGET: a file.py, a module, module:object, or the built-in torch or reference.
 
     Exit status: 0 passed, 1 not passed, 2 the command or the target cannot be used, 3 Toise itself failed,
@@ -126,7 +144,7 @@ def _rows(job: Job, target: Any, units: list[Any]) -> list[Any]:
     errors = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     found = {}
-    judging = judge_in_parallel(job, target, units) if job.workers else judge_here(job, target, units)
+    judging: Any = judge_in_parallel(job, target, units) if job.workers else judge_here(job, target, units)
     with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal, redirect_stdout=False) as progress:
         task = progress.add_task(job.target, total=len(units))
         try:

@@ -38,7 +38,7 @@ class Declaration:
 
     choices: Mapping[str, str]
     precision: Mapping[str, str]
-    domain: Domain = Domain()
+    domain: Domain
 
     def class_of(self, dtype: str) -> str:
         """Return the precision class for a dtype: the declared one, or the strictest there is."""
@@ -108,7 +108,9 @@ def _operation(name: str, given: object) -> Declaration:
 
 def _domain(name: str, given: object) -> Domain:
     if not isinstance(given, Mapping):
-        raise TargetError(f"__toise__[{name!r}]['domain'] is a {type(given).__name__}; required: a mapping such as {{'rank': [4]}}")
+        raise TargetError(
+            f"__toise__[{name!r}]['domain'] is a {type(given).__name__}; required: a mapping such as {{'rank': [4]}}"
+        )
     sizes: dict[str, tuple[int, ...] | str] = {}
     for key, rule in given.items():
         where = f"{name}.domain.{key}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from toise.inputs import Attention, TokenRows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from toise.inputs import Recipe
 
@@ -46,7 +45,9 @@ class Domain:
         return dataclasses.replace(recipe, **changes) if changes else recipe
 
     def __str__(self) -> str:
-        sizes = [f"{name} = {rule if isinstance(rule, str) else ' or '.join(map(str, rule))}" for name, rule in self.sizes.items()]
+        sizes = [
+            f"{name} = {rule if isinstance(rule, str) else ' or '.join(map(str, rule))}" for name, rule in self.sizes.items()
+        ]
         return ", ".join(([f"rank {' or '.join(map(str, self.rank))}"] if self.rank else []) + sizes)
 
 
@@ -68,7 +69,7 @@ def probed_domain(operation: str, implements: Callable[[Recipe], bool]) -> Domai
     """
     usual = PROBES[operation]
 
-    def with_sizes(**sizes: int) -> bool:
+    def with_sizes(**sizes: Any) -> bool:
         return implements(dataclasses.replace(usual, **sizes))
 
     if not implements(usual):
@@ -84,6 +85,6 @@ def probed_domain(operation: str, implements: Callable[[Recipe], bool]) -> Domai
             sizes |= dict.fromkeys(together, (usual_size, *more))
     for follower, leader in TIED[operation]:
         other = BLOCK if BLOCK in sizes.get(leader, (BLOCK,)) else ODD
-        if isinstance(sizes.get(leader), tuple) and len(sizes[leader]) == 1 or not with_sizes(**{follower: other}):
+        if (isinstance(sizes.get(leader), tuple) and len(sizes[leader]) == 1) or not with_sizes(**{follower: other}):
             sizes[follower] = leader
     return Domain(rank=() if len(ranks) == len(LEADS) else tuple(sorted(ranks)), sizes=sizes)

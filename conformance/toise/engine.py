@@ -118,7 +118,9 @@ class Trial:
     seen: dict[Recipe, bool] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     counts: dict[str, int] = field(
-        default_factory=lambda: dict.fromkeys(("run", "relevant", "irrelevant", "unsupported", "inapplicable", "reshaped", "checked", "excused"), 0)
+        default_factory=lambda: dict.fromkeys(
+            ("run", "relevant", "irrelevant", "unsupported", "inapplicable", "reshaped", "checked", "excused"), 0
+        )
     )
     accuracy: float = 0.0
     broken: ToiseError | None = None
@@ -171,6 +173,7 @@ class Trial:
 
     def explore(self, strategy: SearchStrategy[Recipe], examples: int, seed: int) -> None:
         """Let Hypothesis draw recipes, and shrink one that fails."""
+        shrinking = 0
 
         @hypothesis.seed(seed)
         @settings(
@@ -194,7 +197,6 @@ class Trial:
                 shrinking = max(shrinking, 1)
                 raise _Found
 
-        shrinking = 0
         with contextlib.suppress(_Found, _Enough):
             search()
 
@@ -217,8 +219,20 @@ def judge(prop: Property, backend: Backend, operation: str, *, budget: str = "st
         _outside_other_tests(lambda: _search(trial, budget, seed))
     if trial.broken:
         raise trial.broken
-    again = f"toise check {shlex.quote(backend.target.name)} -k {prop.id} --operations {operation} --dtype {backend.dtype} --budget {budget} --seed {seed}"
+    again = _again(trial, budget, seed)
     return _row(trial, again)
+
+
+def _again(trial: Trial, budget: str, seed: int) -> str:
+    """Return what to run to see the row again."""
+    target, dtype = trial.backend.target, trial.backend.dtype
+    if not target.named:
+        return (
+            f"toise.verify({target.name}, operations=[{trial.operation!r}], dtypes=[{dtype!r}], budget={budget!r}, seed={seed})"
+        )
+    where = f" --device {target.arrays.device}" if target.arrays.device != "cpu" else ""
+    what = f"-k {trial.prop.id} --operations {trial.operation} --dtype {dtype}{where}"
+    return f"toise check {shlex.quote(target.name)} {what} --budget {budget} --seed {seed}"
 
 
 def _search(trial: Trial, budget: str, seed: int) -> None:
@@ -272,7 +286,11 @@ def _outcome(trial: Trial, again: str) -> tuple[str, str, Counterexample | None]
             outcome = "WARN"
         else:
             outcome = "CRASH" if violation.kind == "exit" else "FAIL"
-        return outcome, KINDS[violation.kind], Counterexample.of(recipe, trial.backend, violation, hint=_hint(trial, violation), again=again)
+        return (
+            outcome,
+            KINDS[violation.kind],
+            Counterexample.of(recipe, trial.backend, violation, hint=_hint(trial, violation), again=again),
+        )
     if not trial.backend.provides(trial.operation):
         return "NOT PROVIDED", trial.backend.lacks(trial.operation), None
     if counts["relevant"] >= ENOUGH:
@@ -287,7 +305,9 @@ def _outcome(trial: Trial, again: str) -> tuple[str, str, Counterexample | None]
 def _hint(trial: Trial, violation: Violation) -> str:
     """Say which declaration would make the failure a choice, or what usually causes it; empty where nothing is known."""
     if violation.kind == "dtype" and violation.got == "float64" and trial.backend.arrays.name == "numpy":
-        return "NumPy promotes to float64 where an np.float64 scalar such as np.sqrt(64) takes part; use a Python float: 64 ** 0.5"
+        return (
+            "NumPy promotes to float64 where an np.float64 scalar such as np.sqrt(64) takes part; use a Python float: 64 ** 0.5"
+        )
     for key, value, other in trial.backend.other_choices(trial.operation):
         again = Trial(trial.prop, other, trial.operation)
         if all(again.attempt(recipe) is None for recipe in trial.failures) and again.counts["relevant"]:

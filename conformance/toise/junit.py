@@ -36,7 +36,9 @@ def to_junit(reports: list[Report]) -> str:
             if kind == "skipped":
                 ET.SubElement(case, kind, message=_clean(f"{row.outcome}: {row.reason}"))
             elif kind:
-                ET.SubElement(case, kind, type=row.outcome, message=_clean(f"{row.reason}: {row.sentence}")).text = _clean(failure_text(row))
+                ET.SubElement(case, kind, type=row.outcome, message=_clean(f"{row.reason}: {row.sentence}")).text = _clean(
+                    failure_text(row)
+                )
             elif row.outcome == "WARN":
                 ET.SubElement(case, "system-out").text = _clean(failure_text(row))
     ET.indent(root)

@@ -95,7 +95,7 @@ def _attention_bound(case: Case, declared: Declaration, precision: Precision) ->
 
 def _empty_rows(case: Case, declared: Declaration) -> Array:
     """What a query without any allowed key gives is ATT-18's affair alone."""
-    return ~allowed_keys(case, declared).any(-1, keepdims=True)
+    return np.logical_not(allowed_keys(case, declared).any(-1, keepdims=True))
 
 
 OPERATIONS: dict[str, Operation] = {

@@ -61,6 +61,8 @@ def toise_judge(request: pytest.FixtureRequest) -> Callable[[Property], None]:
 
     def judge(_: Property) -> None:
         __tracebackhide__ = True
+        if session is None:
+            raise pytest.UsageError(NO_BACKEND)
         session.judge(request.param, request.node)
 
     return judge

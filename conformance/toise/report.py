@@ -104,7 +104,9 @@ class Row:
     def from_json(cls, fields: dict[str, Any]) -> Row:
         """Read back what `asdict` and JSON made of a row."""
         shown = fields["counterexample"]
-        return cls(**{**fields, "accuracy": float(fields["accuracy"]), "counterexample": Counterexample(**shown) if shown else None})
+        return cls(
+            **{**fields, "accuracy": float(fields["accuracy"]), "counterexample": Counterexample(**shown) if shown else None}
+        )
 
 
 @dataclass(frozen=True)
@@ -202,7 +204,9 @@ def _version(package: str) -> str:
 
 
 def _equal(a: Any, b: Any) -> bool:
-    return bool(np.shape(a) == np.shape(b) and np.array_equal(np.asarray(a), np.asarray(b), equal_nan=np.asarray(a).dtype != bool))
+    return bool(
+        np.shape(a) == np.shape(b) and np.array_equal(np.asarray(a), np.asarray(b), equal_nan=np.asarray(a).dtype != bool)
+    )
 
 
 def _plain(thing: Any) -> Any:

@@ -78,7 +78,8 @@ def plan(
     chosen = tuple(dtypes) if dtypes else target.declarations.dtypes or ("float32",)
     for dtype in chosen:
         _known("dtype", dtype, DTYPES)
-    kept, excluded = [], []
+    kept: list[Unit] = []
+    excluded: list[Unit] = []
     for prop in engine.properties():
         for operation in prop.operations:
             wanted = select(prop) and (not operations or operation in operations)
@@ -95,7 +96,9 @@ def judge_unit(unit: Unit, target: Target, backends: dict[str, Backend], *, budg
     return engine.judge(prop, backend, unit.operation, budget=budget, seed=seed)
 
 
-def assemble(target: Target, units: Iterable[Unit], rows: list[Row], excluded: Iterable[Unit], settings: dict[str, Any]) -> Report:
+def assemble(
+    target: Target, units: Iterable[Unit], rows: list[Row], excluded: Iterable[Unit], settings: dict[str, Any]
+) -> Report:
     """Put the rows together with all that they rest on; a unit without a row leaves the report incomplete."""
     return Report(
         target=target.name,
@@ -118,7 +121,11 @@ def declared(target: Target) -> dict[str, Any]:
         "dtypes": list(given.dtypes),
         "notes": list(target.notes),
         "operations": {
-            name: {**given.operations[name].choices, "precision": dict(given.operations[name].precision), "domain": str(given.operations[name].domain)}
+            name: {
+                **given.operations[name].choices,
+                "precision": dict(given.operations[name].precision),
+                "domain": str(given.operations[name].domain),
+            }
             for name in target.operations
         },
     }

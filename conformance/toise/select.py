@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from toise.errors import TargetError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from toise.engine import Property
 
@@ -33,7 +33,7 @@ def _either(tokens: list[str], text: str) -> tuple[Callable[[Property], bool], l
     left, tokens = _both(tokens, text)
     while tokens and tokens[0].lower() == "or":
         right, tokens = _both(tokens[1:], text)
-        left = (lambda a, b: lambda prop: a(prop) or b(prop))(left, right)
+        left = _joined(any, left, right)
     return left, tokens
 
 
@@ -41,8 +41,12 @@ def _both(tokens: list[str], text: str) -> tuple[Callable[[Property], bool], lis
     left, tokens = _one(tokens, text)
     while tokens and tokens[0].lower() == "and":
         right, tokens = _one(tokens[1:], text)
-        left = (lambda a, b: lambda prop: a(prop) and b(prop))(left, right)
+        left = _joined(all, left, right)
     return left, tokens
+
+
+def _joined(how: Callable[[Iterable[bool]], bool], *tests: Callable[[Property], bool]) -> Callable[[Property], bool]:
+    return lambda prop: how(test(prop) for test in tests)
 
 
 def _one(tokens: list[str], text: str) -> tuple[Callable[[Property], bool], list[str]]:

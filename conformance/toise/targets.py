@@ -37,6 +37,7 @@ class Target:
     declarations: Declarations
     arrays: ArrayType
     arrays_declared: bool = True
+    named: bool = True
     notes: tuple[str, ...] = ()
 
     def accepts(self, operation: str, option: str) -> bool:
@@ -66,7 +67,9 @@ def load(target: object, *, device: str | None = None, declare: Mapping[str, Any
         if not callable(function):
             raise TargetError(f"{name}: {operation} is a {type(function).__name__}; required: a function")
     if not operations:
-        raise TargetError(f"{name} provides none of the operations {', '.join(OPERATIONS)}; define a function of one of those names")
+        raise TargetError(
+            f"{name} provides none of the operations {', '.join(OPERATIONS)}; define a function of one of those names"
+        )
     arrays_declared = "arrays" in given
     notes: tuple[str, ...] = ()
     if not arrays_declared and _uses_only_torch(operations.values()):
@@ -77,7 +80,7 @@ def load(target: object, *, device: str | None = None, declare: Mapping[str, Any
         arrays = array_type(declarations.arrays, device or declarations.device)
     except TargetError as error:
         raise TargetError(f"{name}: {error}") from None
-    return Target(name, operations, declarations, arrays, arrays_declared, notes)
+    return Target(name, operations, declarations, arrays, arrays_declared, isinstance(target, str), notes)
 
 
 def _find(target: str) -> object:
@@ -132,7 +135,10 @@ def _import(target: str, load: Callable[[], object]) -> object:
     except (TargetError, KeyboardInterrupt):
         raise
     except BaseException as error:  # noqa: BLE001 - a target's own code may raise anything
-        where = next((f" (line {f.lineno})" for f in reversed(traceback.extract_tb(error.__traceback__)) if f.filename.endswith(target)), "")
+        where = next(
+            (f" (line {f.lineno})" for f in reversed(traceback.extract_tb(error.__traceback__)) if f.filename.endswith(target)),
+            "",
+        )
         text = " ".join(str(error).split())
         raise TargetError(f"{target} cannot be imported: {type(error).__name__}: {text}{where}") from None
 

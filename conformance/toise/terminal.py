@@ -39,7 +39,10 @@ def print_report(report: Report, console: Console) -> None:
 
 def failure_text(row: Row) -> str:
     """Return everything that one failing row has to say, as plain text."""
-    lines = [f"{row.outcome} {row.requirement} · {row.operation} · {row.dtype} on {row.device} · {row.reason}", f"  {row.sentence}"]
+    lines = [
+        f"{row.outcome} {row.requirement} · {row.operation} · {row.dtype} on {row.device} · {row.reason}",
+        f"  {row.sentence}",
+    ]
     shown = row.counterexample
     if shown is None:
         return "\n".join(lines)
@@ -64,7 +67,9 @@ def _heading(report: Report) -> Group:
     declared, where = report.declarations, report.environment
     named = " ".join(part for part in (declared["name"], declared["version"]) if part)
     lines = [
-        Text.assemble((report.target, "bold"), f" · {named} " if named else " ", f"· {declared['arrays']} arrays on {declared['device']}"),
+        Text.assemble(
+            (report.target, "bold"), f" · {named} " if named else " ", f"· {declared['arrays']} arrays on {declared['device']}"
+        ),
         Text(
             f"specification {where['specification']} · toise {where['toise']} · "
             + " · ".join(f"{name} {value}" for name, value in report.settings.items() if name != "strict")
@@ -125,7 +130,11 @@ def _reasons(report: Report) -> list[str]:
             lines.append(f"{outcome}: {reason} ({len(rows)} rows)")
             continue
         refused, run = (sum(row.examples.get(name, 0) for row in rows) for name in ("unsupported", "run"))
-        places = ", ".join(dict.fromkeys(f"{row.requirement} {row.operation}" if row.requirement.startswith("GEN") else row.requirement for row in rows))
+        places = ", ".join(
+            dict.fromkeys(
+                f"{row.requirement} {row.operation}" if row.requirement.startswith("GEN") else row.requirement for row in rows
+            )
+        )
         count = f" ({refused} of {run} examples)" if refused else ""
         lines.append(f"{outcome}: {reason}{count}: {textwrap.shorten(places, 160, placeholder=' ...')}")
     excluded = sum(row.excluded for row in report.results)

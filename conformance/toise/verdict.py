@@ -35,7 +35,7 @@ KINDS = {
 }
 
 
-class Violation(AssertionError):
+class Violation(AssertionError):  # noqa: N818 - what is found, not what went wrong
     """A requirement that does not hold on an example."""
 
     def __init__(

@@ -6,6 +6,7 @@ worker goes on with the rest.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -25,7 +26,6 @@ from toise.targets import load
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from multiprocessing.connection import Connection
-    from multiprocessing.process import BaseProcess
 
     from toise.backend import Backend
     from toise.targets import Target
@@ -57,56 +57,56 @@ def judge_in_parallel(job: Job, target: Target, units: list[Unit]) -> Iterator[t
     Raises ToiseError if a worker finds the suite at fault.
     """
     waiting = list(reversed(units))
-    busy: dict[Connection, tuple[BaseProcess, Unit]] = {}
+    busy: dict[Any, tuple[Worker, Unit]] = {}
     try:
-        for _ in range(min(job.workers, len(units))):
-            _give(*_start(job), waiting.pop(), busy)
-        while busy:
+        idle = [Worker(job) for _ in range(min(job.workers, len(units)))]
+        while waiting or busy:
+            while idle and waiting:
+                worker, unit = idle.pop(), waiting.pop()
+                worker.send(unit)
+                busy[worker.connection] = (worker, unit)
             for connection in wait(list(busy)):
-                process, unit = busy.pop(connection)  # type: ignore[index]
-                row = _answer(connection, process, unit, target)  # type: ignore[arg-type]
-                alive = row is not None
-                yield unit, row or unjudged(unit, target, "CRASH", _cause(process))
-                if waiting:
-                    _give(*((process, connection) if alive else _start(job)), waiting.pop(), busy)  # type: ignore[arg-type]
-                elif alive:
-                    process.terminate()
+                worker, unit = busy.pop(connection)
+                row = worker.row()
+                idle.append(worker if row else Worker(job))
+                yield unit, row or unjudged(unit, target, "CRASH", worker.cause())
     finally:
-        for process, _ in busy.values():
-            process.terminate()
+        for worker in (*idle, *(worker for worker, _ in busy.values())):
+            worker.process.terminate()
 
 
-def _start(job: Job) -> tuple[BaseProcess, Connection]:
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe()
-    process = context.Process(target=_work, args=(there, asdict(job)), daemon=True)
-    process.start()
-    there.close()
-    return process, here
+class Worker:
+    """A process that judges one row at a time."""
 
+    def __init__(self, job: Job) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, there = context.Pipe()
+        self.process = context.Process(target=_work, args=(there, asdict(job)), daemon=True)
+        self.process.start()
+        there.close()
 
-def _give(process: BaseProcess, connection: Connection, unit: Unit, busy: dict[Connection, tuple[BaseProcess, Unit]]) -> None:
-    connection.send_bytes(json.dumps(asdict(unit)).encode())
-    busy[connection] = (process, unit)
+    def send(self, unit: Unit) -> None:
+        """Give it a row to judge; one that has died says so when it is asked for the row."""
+        with contextlib.suppress(BrokenPipeError):
+            self.connection.send_bytes(json.dumps(asdict(unit)).encode())
 
+    def row(self) -> Row | None:
+        """Return the row that it judged, or None if it died."""
+        try:
+            message: dict[str, Any] = json.loads(self.connection.recv_bytes())
+        except (EOFError, OSError):
+            self.process.join()
+            return None
+        if "broken" in message:
+            raise ToiseError(message["broken"])
+        return Row.from_json(message)
 
-def _answer(connection: Connection, process: BaseProcess, unit: Unit, target: Target) -> Row | None:
-    """Return the row that a worker sent, or None if it died."""
-    try:
-        message: dict[str, Any] = json.loads(connection.recv_bytes())
-    except (EOFError, OSError):
-        process.join()
-        return None
-    if "broken" in message:
-        raise ToiseError(message["broken"])
-    return Row.from_json(message)
-
-
-def _cause(process: BaseProcess) -> str:
-    code = process.exitcode or 0
-    if code >= 0:
-        return f"the process ended with exit code {code}"
-    return f"the process was killed by signal {-code} ({signal.Signals(-code).name})"
+    def cause(self) -> str:
+        """Say how it died."""
+        code = self.process.exitcode or 0
+        if code >= 0:
+            return f"the process ended with exit code {code}"
+        return f"the process was killed by signal {-code} ({signal.Signals(-code).name})"
 
 
 def _work(connection: Connection, job: dict[str, Any]) -> None:

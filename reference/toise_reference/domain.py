@@ -11,13 +11,13 @@ import re
 
 import numpy as np
 
-_LINE = re.compile(r"^ {4}(\w+) +(\[[^\]]*\]|number|flag)(?: |$)", re.MULTILINE)
+_LINE = re.compile(r"^(\w+) +(\[[^\]]*\]|number|flag)(?: |$)", re.MULTILINE)
 
 
 def checked(function):
     """Make `function` raise TypeError or ValueError for arguments that its docstring rules out."""
     signature = inspect.signature(function)
-    declared = dict(_LINE.findall(function.__doc__))
+    declared = dict(_LINE.findall(inspect.getdoc(function)))
 
     @functools.wraps(function)
     def call(*args, **options):

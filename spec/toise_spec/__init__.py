@@ -166,6 +166,4 @@ def _requirement(slug: str, id: str, lines: list[str]) -> Requirement:
     missing = [name for name in FIELDS if name not in fields]
     if missing:
         raise SpecError(f"{where}: has no {', '.join(missing)}")
-    return Requirement(
-        id, slug, sentence["level"], sentence["sentence"], **{name.lower(): text for name, text in fields.items()}
-    )
+    return Requirement(id, slug, sentence["level"], sentence["sentence"], **{name.lower(): text for name, text in fields.items()})

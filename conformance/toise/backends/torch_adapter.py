@@ -22,7 +22,13 @@ __toise__ = {
 
 
 def attention(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, mask: torch.Tensor | None = None, causal: bool = False, scale: float | None = None
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    *,
+    mask: torch.Tensor | None = None,
+    causal: bool = False,
+    scale: float | None = None,
 ) -> torch.Tensor:
     """Call `scaled_dot_product_attention`, which takes a mask or is_causal, not both."""
     if mask is not None and causal:

@@ -51,7 +51,7 @@ def attention(q: Array, k: Array, v: Array, allowed: Array, scale: float, precis
     ->       [..., n, d_v]   value and radius
     """
     allowed = np.broadcast_to(allowed, (*q.shape[:-1], k.shape[-2]))
-    seen = allowed.any(-2)[..., None]  # a key that no query may attend to has no value
+    seen = np.asarray(allowed.any(-2))[..., None]  # a key that no query may attend to has no value
     scores = _scores(given(q, precision), given(np.where(seen, k, 0), precision), scale)
     return _mix(scores, allowed, given(np.where(seen, v, 0), precision)).stored().output()
 

@@ -20,10 +20,14 @@ variance's radius.  Without that floor, small rows would have no bound at all.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from toise.bounds.bounded import U64, Bounded, given, sum_error, unless_overflow
-from toise.bounds.formats import Precision
+
+if TYPE_CHECKING:
+    from toise.bounds.formats import Precision
 
 Array = np.ndarray
 

@@ -10,4 +10,14 @@ ANY_INPUTS: dict[str, Recipes] = {
     "layer_norm": token_rows(),
 }
 
-__all__ = ["ANY_INPUTS", "RECIPE_VERSION", "Attention", "Case", "Recipe", "Recipes", "TokenRows", "attention_inputs", "token_rows"]
+__all__ = [
+    "ANY_INPUTS",
+    "RECIPE_VERSION",
+    "Attention",
+    "Case",
+    "Recipe",
+    "Recipes",
+    "TokenRows",
+    "attention_inputs",
+    "token_rows",
+]

@@ -41,7 +41,11 @@ class TokenRows(Recipe):
 
     def build(self, rounded: Callable[[Array], Array]) -> Case:
         x = self._content((*self.lead, self.d)) * 2.0**self.exponent
-        arrays = {"x": x, "gamma": _parameter(self.gamma, self.seed, 2, self.d), "beta": _parameter(self.beta, self.seed, 3, self.d)}
+        arrays = {
+            "x": x,
+            "gamma": _parameter(self.gamma, self.seed, 2, self.d),
+            "beta": _parameter(self.beta, self.seed, 3, self.d),
+        }
         options = {} if self.eps is None else {"eps": self.eps}
         return Case(self.operation, {name: rounded(array) for name, array in arrays.items()}, options, self.seed)
 
@@ -104,7 +108,13 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "beta": ("zeros", "normal"),
     "eps": (None, 0.5, 0.25, 1.0, 2.0**-10, 1e-5, 1e-12),
 }
-TINY: dict[str, tuple[Any, ...]] = {"d": (2, 3, 1), "lead": ((1,),), "eps": (0.5, 0.25, 1.0, None), "gamma": ("ones",), "beta": ("zeros",)}
+TINY: dict[str, tuple[Any, ...]] = {
+    "d": (2, 3, 1),
+    "lead": ((1,),),
+    "eps": (0.5, 0.25, 1.0, None),
+    "gamma": ("ones",),
+    "beta": ("zeros",),
+}
 
 
 def token_rows(**given: tuple[Any, ...]) -> Recipes:

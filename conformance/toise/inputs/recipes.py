@@ -172,7 +172,9 @@ def explore(
 
 def _literal(kind: type[Recipe], fields: Mapping[str, tuple[Any, ...]], numbers: int) -> st.SearchStrategy[Recipe]:
     """Draw recipes that name each number."""
-    drawn = st.builds(kind, literal=st.tuples(*[choose(HALVES)] * numbers), **{name: choose(options) for name, options in fields.items()})
+    drawn = st.builds(
+        kind, literal=st.tuples(*[choose(HALVES)] * numbers), **{name: choose(options) for name, options in fields.items()}
+    )
     return drawn.map(lambda recipe: dataclasses.replace(recipe, literal=recipe.literal[: recipe.numbers()]))
 
 

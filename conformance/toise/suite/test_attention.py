@@ -83,7 +83,10 @@ def test_each_query_has_its_own_result(backend, qkv):
     assert_same(alone, y, at=np.s_[..., -1:, :], what="last query, alone, ")
 
 
-@requirement("ATT-8", qkv=attention_inputs(content=(*MODERATE, "large"), d_k=(1, 2, 3, 4, 5, 8, 16), values=("ramp", "normal", "indicator")))
+@requirement(
+    "ATT-8",
+    qkv=attention_inputs(content=(*MODERATE, "large"), d_k=(1, 2, 3, 4, 5, 8, 16), values=("ramp", "normal", "indicator")),
+)
 def test_the_default_scale_is_one_over_the_root_of_d_k(backend, qkv):
     """With q doubled, and q and k padded with zeros to 4 d_k features, the scores are what they were."""
     d_k = qkv.q.shape[-1]
@@ -100,7 +103,9 @@ def test_an_explicit_scale_replaces_the_default(backend, qkv):
     assert_formula(backend.attention(qkv.q, qkv.k, qkv.v, scale=qkv.scale))
 
 
-@requirement("ATT-10", qkv=attention_inputs(content=EXACT, exponent=(0, 1, 2), mask=("none", *MASKED), m=(2, 3, 4, 5, 8, 17, 33, 65)))
+@requirement(
+    "ATT-10", qkv=attention_inputs(content=EXACT, exponent=(0, 1, 2), mask=("none", *MASKED), m=(2, 3, 4, 5, 8, 17, 33, 65))
+)
 def test_a_constant_added_to_the_scores_changes_nothing(backend, qkv):
     """One vector added to every key adds one number to all scores of a query, and softmax takes it back.
 
@@ -113,7 +118,9 @@ def test_a_constant_added_to_the_scores_changes_nothing(backend, qkv):
     assert_same(shifted, y)
 
 
-@requirement("ATT-11", qkv=attention_inputs(content=("large", "low", "peaked"), exponent=(0, 2, 4, 8), values=("indicator", "normal")))
+@requirement(
+    "ATT-11", qkv=attention_inputs(content=("large", "low", "peaked"), exponent=(0, 2, 4, 8), values=("indicator", "normal"))
+)
 def test_scores_of_any_finite_size_are_handled(backend, qkv):
     """A score far above the others picks its value: exp of the score itself would overflow at 89 in float32."""
     assert_formula(backend.attention(qkv.q, qkv.k, qkv.v, **qkv.options))
@@ -132,7 +139,13 @@ def test_repeating_every_key_changes_nothing(backend, qkv):
 @requirement(
     "ATT-13",
     qkv=attention_inputs(
-        content=("normal", "ties"), exponent=(0, -2), values=("indicator",), m=(3, 17, 33, 65, 129, 257, 1030), n=(1, 2, 5), d_k=(3, 8, 64), d_v=(4, 8, 16, 64)
+        content=("normal", "ties"),
+        exponent=(0, -2),
+        values=("indicator",),
+        m=(3, 17, 33, 65, 129, 257, 1030),
+        n=(1, 2, 5),
+        d_k=(3, 8, 64),
+        d_v=(4, 8, 16, 64),
     ),
 )
 def test_every_allowed_key_counts(backend, qkv):
@@ -143,7 +156,9 @@ def test_every_allowed_key_counts(backend, qkv):
     assert_formula(backend.attention(qkv.q, qkv.k, qkv.v))
 
 
-@requirement("ATT-14", qkv=attention_inputs(causal=(True,), values=("indicator", "normal", "ramp"), n=(2, 1, 3, 4, 5, 8, 17, 33, 65)))
+@requirement(
+    "ATT-14", qkv=attention_inputs(causal=(True,), values=("indicator", "normal", "ramp"), n=(2, 1, 3, 4, 5, 8, 17, 33, 65))
+)
 def test_causal_queries_see_the_keys_up_to_their_own_place(backend, qkv):
     """Query i of n sees keys j <= i + (m - n), or j <= i where top-left is declared; n and m differ both ways."""
     assert_formula(backend.attention(qkv.q, qkv.k, qkv.v, causal=True))
@@ -173,7 +188,9 @@ def test_the_first_token_returns_its_own_value(backend, qkv):
     assert_close(y.got[..., :1, :], square.v[..., :1, :], y.radius[..., :1, :])
 
 
-@requirement("ATT-17", qkv=attention_inputs(causal=(True,), mask=("some", "tail"), n=(2, 3, 4, 5, 8, 17), m=(2, 3, 4, 5, 8, 17, 33)))
+@requirement(
+    "ATT-17", qkv=attention_inputs(causal=(True,), mask=("some", "tail"), n=(2, 3, 4, 5, 8, 17), m=(2, 3, 4, 5, 8, 17, 33))
+)
 def test_mask_and_causal_combine_by_and(backend, qkv):
     """A key is seen where the mask and the causal order both allow it."""
     assert_formula(backend.attention(qkv.q, qkv.k, qkv.v, **qkv.options))
@@ -195,7 +212,9 @@ def test_a_query_without_keys_gives_what_is_declared(backend, qkv):
 
     got = y.got[empty]
     if choice == "nan":
-        assert_that(bool(np.isnan(got).all()), "value", f"{describe(got)} for a query without keys; required, as declared: NaN", got=got)
+        assert_that(
+            bool(np.isnan(got).all()), "value", f"{describe(got)} for a query without keys; required, as declared: NaN", got=got
+        )
     elif choice == "zeros":
         assert_that(bool((got == 0).all()), "value", f"{describe(got)} for a query without keys; required: zeros", got=got)
     else:
@@ -203,7 +222,10 @@ def test_a_query_without_keys_gives_what_is_declared(backend, qkv):
         assert_close(got, mean.value[empty], mean.radius[empty], what="query without keys, the mean of all values, ")
 
 
-@requirement("ATT-19", qkv=attention_inputs(mask=("tail", "some"), content=("literal", "ramp", "normal"), m=(3, 4, 5, 2, 8, 17), exponent=(0,)))
+@requirement(
+    "ATT-19",
+    qkv=attention_inputs(mask=("tail", "some"), content=("literal", "ramp", "normal"), m=(3, 4, 5, 2, 8, 17), exponent=(0,)),
+)
 def test_a_masked_nan_or_infinity_does_what_is_declared(backend, qkv):
     """isolated: the result is what it would be without it.  propagates: that, or not finite; never another number."""
     choice = backend.declared("attention").choices["masked_nonfinite"]
@@ -239,10 +261,10 @@ def finite(y):
 
 def hidden_keys(qkv):
     """Return, as [..., m, 1], the keys that no query of their batch entry may attend to."""
-    hidden = ~np.broadcast_to(qkv.mask, (*qkv.q.shape[:-1], qkv.k.shape[-2])).any(axis=-2)
-    if not hidden.any():
+    seen = np.asarray(np.broadcast_to(qkv.mask, (*qkv.q.shape[:-1], qkv.k.shape[-2])).any(axis=-2))
+    if seen.all():
         raise Irrelevant
-    return hidden[..., None]
+    return ~seen[..., None]
 
 
 def loud_keys(qkv, size):

@@ -1,0 +1,30 @@
+"""What several test modules share."""
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+
+@pytest.fixture
+def backend_file(tmp_path):
+    """Return a function that writes a backend's text to a file and returns its path."""
+
+    def write(text, name="my_backend.py"):
+        path = tmp_path / name
+        path.write_text(textwrap.dedent(text), encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def toise(tmp_path):
+    """Return a function that runs the command in an empty folder, as a user would."""
+
+    def run(*arguments):
+        command = [sys.executable, "-m", "toise", *map(str, arguments)]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+
+    return run
