@@ -231,6 +231,8 @@ def test_a_masked_nan_or_infinity_does_what_is_declared(backend, qkv):
     choice = backend.declared("attention").choices["masked_nonfinite"]
     unseen = hidden_keys(qkv)
     y = backend.run(qkv)
+    if not np.isfinite(y.got[np.isfinite(y.radius)]).all():
+        raise Irrelevant
     for stray in (np.nan, np.inf, -np.inf):
         for name in ("k", "v"):
             changed = qkv.replace(**{name: np.where(unseen, stray, qkv.arrays[name])})
