@@ -236,7 +236,7 @@ def _again(trial: Trial, budget: str, seed: int) -> str:
 
 
 def _search(trial: Trial, budget: str, seed: int) -> None:
-    """Try the fixed list, then explore; once something fails, look for an input that a person can check."""
+    """Try the fixed list, then explore; a failure on numbers that a person can check needs no further search."""
     recipes = trial.prop.inputs[trial.operation]
     for recipe in recipes.fixed:
         if trial.fails(recipe) or trial.broken:
@@ -245,8 +245,10 @@ def _search(trial: Trial, budget: str, seed: int) -> None:
         if not trial.counts["relevant"] and not trial.counts["irrelevant"]:
             return  # nothing in the fixed list is provided here, and the rest is more of the same
         trial.explore(recipes.general, BUDGETS[budget], seed)
+    if not trial.failures or any(recipe.content == "literal" for recipe in trial.failures):
+        return
     found = len(trial.failures)
-    if found and recipes.tiny is not None:
+    if recipes.tiny is not None:
         trial.explore(recipes.tiny, BUDGETS[budget], seed)
     if found == 1 == len(trial.failures):
         trial.explore(recipes.general, BUDGETS[budget], seed)

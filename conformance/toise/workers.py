@@ -45,10 +45,9 @@ class Job:
 def judge_here(job: Job, target: Target, units: list[Unit]) -> Iterator[tuple[Unit, Row]]:
     """Judge the rows one after the other in this process."""
     backends: dict[str, Backend] = {}
-    for unit in units:
-        with engine.quiet():
-            row = judge_unit(unit, target, backends, budget=job.budget, seed=job.seed)
-        yield unit, row
+    with engine.quiet():
+        for unit in units:
+            yield unit, judge_unit(unit, target, backends, budget=job.budget, seed=job.seed)
 
 
 def judge_in_parallel(job: Job, target: Target, units: list[Unit]) -> Iterator[tuple[Unit, Row]]:
@@ -117,11 +116,11 @@ def _work(connection: Connection, job: dict[str, Any]) -> None:
     threadpoolctl.threadpool_limits(max(1, (os.cpu_count() or 1) // told.workers))
     try:
         target = load(told.target, device=told.device)
-        while True:
-            unit = Unit(**json.loads(connection.recv_bytes()))
-            with engine.quiet():
+        with engine.quiet():
+            while True:
+                unit = Unit(**json.loads(connection.recv_bytes()))
                 row = judge_unit(unit, target, backends, budget=told.budget, seed=told.seed)
-            connection.send_bytes(json.dumps(asdict(row)).encode())
+                connection.send_bytes(json.dumps(asdict(row)).encode())
     except EOFError:
         return
     except (TargetError, ToiseError) as error:
