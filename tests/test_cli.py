@@ -263,6 +263,6 @@ def test_list_and_explain_show_the_specification(toise):
 def test_a_selection_matches_ids_exactly_and_names_in_part(expression, ids):
     """LN-1 is not LN-10."""
     from toise.engine import properties
-    from toise.select import selection
+    from toise.selection import selection
 
     assert {prop.id for prop in properties() if selection(expression)(prop)} == ids

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,7 @@ from toise.domain import Domain, probed_domain
 from toise.errors import ToiseError, Unsupported
 from toise.inputs import Case
 from toise.operations import OPERATIONS, Required
-from toise.verdict import EXAMPLE, Irrelevant, NotProvided, Violation
+from toise.verdict import EXAMPLE, Answer, Irrelevant, NotProvided, Violation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,27 +30,6 @@ if TYPE_CHECKING:
 Array = np.ndarray
 CACHE_SIZE = 1000
 ARRAYS_HINT = " (the suite passed NumPy arrays: where the functions take torch tensors, declare __toise__ = {'arrays': 'torch'})"
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What came back from one call, in float64, beside what is required of it."""
-
-    case: Case
-    got: Array
-    native: Any
-    dtype: str
-    _required: Callable[[], Required]
-
-    @property
-    def value(self) -> Array:
-        """The readable reference's value."""
-        return self._required().value
-
-    @property
-    def radius(self) -> Array:
-        """How far rounding may lead from the value; infinite where the element is excused."""
-        return self._required().radius
 
 
 class Backend:

@@ -120,7 +120,7 @@ def check(
 def _judge(targets: tuple[str, ...], options: dict[str, Any]) -> Any:
     """Yield the report of each target; they are all found before the first is judged."""
     from toise.run import assemble, plan
-    from toise.select import selection
+    from toise.selection import selection
     from toise.targets import load
     from toise.workers import Job
 
@@ -180,7 +180,7 @@ def list_requirements(select: str) -> None:
     from rich.table import Table
 
     from toise.engine import properties
-    from toise.select import selection
+    from toise.selection import selection
 
     wanted = selection(select) if select else lambda _: True
     table = Table(box=None, pad_edge=False, header_style="bold")

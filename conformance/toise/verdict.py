@@ -11,8 +11,10 @@ import numpy as np
 from toise.errors import ToiseError
 
 if TYPE_CHECKING:
-    from toise.backend import Answer
+    from collections.abc import Callable
+
     from toise.inputs import Case
+    from toise.operations import Required
 
 Array = np.ndarray
 
@@ -76,6 +78,27 @@ class Example:
     checked: int = 0
     excused: int = 0
     ratio: float = 0.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back from one call, in float64, beside what is required of it."""
+
+    case: Case
+    got: Array
+    native: Any
+    dtype: str
+    _required: Callable[[], Required]
+
+    @property
+    def value(self) -> Array:
+        """The readable reference's value."""
+        return self._required().value
+
+    @property
+    def radius(self) -> Array:
+        """How far rounding may lead from the value; infinite where the element is excused."""
+        return self._required().radius
 
 
 EXAMPLE: ContextVar[Example | None] = ContextVar("toise_example", default=None)
