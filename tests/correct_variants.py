@@ -148,27 +148,23 @@ def whole_rows(q, k, v, allowed, scale, *, scaled="product", product=one_by_one,
 def online(q, k, v, allowed, scale, *, block=16, contracted=False, rounded=as_is):
     """Run through the keys in blocks, and rescale the sums where a greater score appears, as flash kernels do.
 
-    contracted   exp2(fma(s, c, -top c)), the shift inside one fused step
+    Scale and log2 e are one factor.  contracted: exp2(fma(s, factor, -top factor)), the shift in one fused step.
     """
-    factor = F32(scale * math.log2(math.e))
-    s = scores(q, k, 1.0, allowed)
+    factor = F32(abs(scale) * math.log2(math.e))
+    s = scores(q * F32(math.copysign(1, scale)), k, 1.0, allowed)
     top = np.full((*s.shape[:-1], 1), -np.inf, F32)
     total, mixed = np.zeros_like(top), np.zeros((*s.shape[:-1], v.shape[-1]), F32)
-    s = s if factor >= 0 else np.where(allowed, -s, F32(-np.inf))
-    factor = abs(factor)
-
-    def power(x, shift):
-        if contracted:
-            return np.exp2((x.astype(np.float64) * factor - (shift * factor).astype(np.float64)).astype(F32))
-        return np.exp2((x - shift) * factor)
-
     for start in range(0, s.shape[-1], block):
         at = slice(start, start + block)
         new = np.maximum(top, s[..., at].max(axis=-1, keepdims=True))
         shift = np.where(np.isneginf(new), F32(0), new)
-        kept = np.where(np.isneginf(top), F32(0), power(top, shift))
-        # With factor 0, -inf times 0 is NaN: a kernel selects masked keys away.
-        parts = np.where(np.isneginf(s[..., at]), F32(0), power(s[..., at], shift))
+        if contracted:
+            power = (s[..., at].astype(np.float64) * factor - shift * factor).astype(F32)
+        else:
+            power = (s[..., at] - shift) * factor
+        # With a factor of 0, -inf times 0 would be NaN: masked keys are selected away.
+        parts = np.where(np.isneginf(s[..., at]), F32(0), np.exp2(power))
+        kept = np.where(np.isneginf(top), F32(0), np.exp2((top - shift) * factor))
         total = total * kept + parts.sum(axis=-1, keepdims=True)
         mixed = mixed * kept + rounded(parts) @ v[..., at, :]
         top = new
@@ -187,7 +183,7 @@ def split_keys(q, k, v, allowed, scale, *, parts=3, exp=np.exp, rounded=as_is):
         results.append(rounded(e) @ v[..., at, :] / np.where(total > 0, total, F32(1)))
         sums.append(top + np.log(total))  # -inf for a part without any allowed key
     sums = np.stack(sums)
-    weights = exp(sums - greatest(np.moveaxis(sums, 0, -1))[..., 0])
+    weights = exp(sums - np.where(np.isneginf(sums.max(axis=0)), F32(0), sums.max(axis=0)))
     total = weights.sum(axis=0)
     return (weights * np.stack(results)).sum(axis=0) / np.where(total > 0, total, F32(1))
 

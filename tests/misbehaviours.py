@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import math
-import types
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from toise import run
 from toise.targets import load
 
 if TYPE_CHECKING:
+    import types
     from collections.abc import Callable, Iterable
 
     from toise import Report
@@ -299,6 +299,33 @@ def one_buffer(function, library):
     return call
 
 
+def in_place(function, library):
+    """The result is written into the first argument, where it fits, and that is returned."""
+
+    @functools.wraps(function)
+    def call(*data, **options):
+        y = function(*data, **options)
+        if y.shape != data[0].shape:
+            return y
+        data[0][...] = y
+        return data[0]
+
+    return call
+
+
+def writes_into_the_mask(function, library):
+    """The causal order is written into the caller's mask."""
+
+    @functools.wraps(function)
+    def call(q, k, v, *, mask=None, causal=False, scale=None):
+        y = function(q, k, v, mask=mask, causal=causal, scale=scale)
+        if mask is not None:
+            mask[...] = False
+        return y
+
+    return call
+
+
 def a_view(function, library):
     """Where there is only one value to take a mean of, or one feature, the result is that very memory."""
 
@@ -457,8 +484,8 @@ def every(period: int, spoil: Callable[[Any, Library], Any]) -> Wrapper:
 
 
 def next_number(y, library):
-    """Return the next greater numbers of the dtype."""
-    return library.module.nextafter(y, y * 0 + math.inf)
+    """Return the next numbers of the dtype, away from zero; zeros stay."""
+    return library.module.nextafter(y, y * math.inf) if (y != 0).all() else y
 
 
 last_bits_vary = every(2, next_number)

@@ -21,7 +21,7 @@ from toise.operations import OPERATIONS, Required
 from toise.verdict import EXAMPLE, Answer, Irrelevant, NotProvided, Violation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from toise.declarations import Declaration
     from toise.inputs import Recipe
