@@ -171,6 +171,10 @@ class Trial:
         self.accuracy = max(self.accuracy, example.ratio)
         return violation
 
+    def literal_failures(self) -> list[Recipe]:
+        """Return the failing recipes that name each number."""
+        return [recipe for recipe in self.failures if recipe.content == "literal"]
+
     def explore(self, strategy: SearchStrategy[Recipe], examples: int, seed: int) -> None:
         """Let Hypothesis draw recipes, and shrink one that fails."""
         shrinking = 0
@@ -219,8 +223,7 @@ def judge(prop: Property, backend: Backend, operation: str, *, budget: str = "st
         _outside_other_tests(lambda: _search(trial, budget, seed))
     if trial.broken:
         raise trial.broken
-    again = _again(trial, budget, seed)
-    return _row(trial, again)
+    return _row(trial, _again(trial, budget, seed))
 
 
 def _again(trial: Trial, budget: str, seed: int) -> str:
@@ -236,22 +239,19 @@ def _again(trial: Trial, budget: str, seed: int) -> str:
 
 
 def _search(trial: Trial, budget: str, seed: int) -> None:
-    """Try the fixed list, then explore; a failure on numbers that a person can check needs no further search."""
-    recipes = trial.prop.inputs[trial.operation]
-    for recipe in recipes.fixed:
-        if trial.fails(recipe) or trial.broken:
-            break
-    else:
+    """Try the fixed list and explore; then look for a failure on numbers that a person can check."""
+    recipes, examples = trial.prop.inputs[trial.operation], BUDGETS[budget]
+    fixed_holds = not any(trial.fails(recipe) or trial.broken for recipe in recipes.fixed)
+    if fixed_holds:
         if not trial.counts["relevant"] and not trial.counts["irrelevant"]:
             return  # nothing in the fixed list is provided here, and the rest is more of the same
-        trial.explore(recipes.general, BUDGETS[budget], seed)
-    if not trial.failures or any(recipe.content == "literal" for recipe in trial.failures):
+        trial.explore(recipes.general, examples, seed)
+    if not trial.failures or trial.literal_failures():
         return
-    found = len(trial.failures)
     if recipes.tiny is not None:
-        trial.explore(recipes.tiny, BUDGETS[budget], seed)
-    if found == 1 == len(trial.failures):
-        trial.explore(recipes.general, BUDGETS[budget], seed)
+        trial.explore(recipes.tiny, examples, seed)
+    if not fixed_holds and not trial.literal_failures():
+        trial.explore(recipes.general, examples, seed)
 
 
 def _row(trial: Trial, again: str) -> Row:
