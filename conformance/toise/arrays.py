@@ -61,7 +61,8 @@ class NumpyArrays:
             return np.array(values, dtype=self._dtype(dtype), order="C")
 
     def numbers(self, array: Array) -> Array:
-        return array.astype(bool if array.dtype == bool else np.float64)
+        plain = np.array(array, subok=False)
+        return plain.astype(bool if plain.dtype == bool else np.float64)
 
     def rounded(self, values: Array, dtype: str) -> Array:
         return self.numbers(self.make(values, dtype))
@@ -73,7 +74,7 @@ class NumpyArrays:
         return str(array.dtype)
 
     def bits(self, array: Array) -> bytes:
-        return array.tobytes()
+        return np.array(array, subok=False).tobytes()
 
     def overwrite(self, array: Array, values: Array) -> None:
         array[...] = values
@@ -127,7 +128,7 @@ class TorchArrays:
         return self._torch.tensor(np.ascontiguousarray(values), device=self.device).to(kind).contiguous()
 
     def numbers(self, array: Any) -> Array:
-        host = array.detach().cpu()
+        host = array.detach().cpu().resolve_conj().resolve_neg()
         kind = host.dtype if host.dtype == self._torch.bool else self._torch.float64
         return np.array(host.to(kind).numpy())
 
@@ -141,7 +142,7 @@ class TorchArrays:
         return str(array.dtype).removeprefix("torch.")
 
     def bits(self, array: Any) -> bytes:
-        host = array.detach().cpu().contiguous().reshape(-1)
+        host = array.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
         return bytes(host.view(self._torch.uint8).numpy().tobytes())
 
     def overwrite(self, array: Any, values: Array) -> None:

@@ -15,13 +15,13 @@ import numpy as np
 
 from toise.declarations import CHOICES
 from toise.domain import Domain, probed_domain
-from toise.errors import ToiseError, Unsupported
+from toise.errors import ToiseError, Unsupported, text_of
 from toise.inputs import Case
 from toise.operations import OPERATIONS, Required
 from toise.verdict import EXAMPLE, Answer, Irrelevant, NotProvided, Violation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from toise.declarations import Declaration
     from toise.inputs import Recipe
@@ -99,18 +99,29 @@ class Backend:
         """Build a recipe's inputs, rounded once to the dtype."""
         return recipe.build(partial(self.arrays.rounded, dtype=self.dtype))
 
-    def natives(self, case: Case) -> list[Any]:
-        """Return fresh arrays of the target's own kind that hold the data of `case`.
+    def natives(self, case: Case) -> dict[str, Any]:
+        """Return fresh arrays of the target's own kind that hold the data of `case`, and its mask if it has one.
 
         Raises ToiseError if the dtype cannot hold a number exactly: the verdict would be on other inputs.
         """
-        natives = [self.arrays.make(array, self.dtype) for array in case.arrays.values()]
-        for (name, array), native in zip(case.arrays.items(), natives, strict=True):
-            if not np.array_equal(self.arrays.numbers(native), array, equal_nan=True):
+        natives = {name: self.arrays.make(array, self.dtype) for name, array in case.arrays.items()}
+        for name, array in case.arrays.items():
+            if not np.array_equal(self.arrays.numbers(natives[name]), array, equal_nan=True):
                 raise ToiseError(f"{name} holds numbers that {self.dtype} does not have")
+        if "mask" in case.options:
+            natives["mask"] = self.arrays.make(case.mask, "bool")
         return natives
 
-    def invoke(self, case: Case, natives: list[Any]) -> Any:
+    def layouts(self, case: Case, name: str) -> Iterator[tuple[str, Any]]:
+        """Yield one input of `case` in other memory layouts, each with the layout's name."""
+        values = case.mask if name == "mask" else case.arrays[name]
+        return self.arrays.layouts(values, "bool" if name == "mask" else self.dtype)
+
+    def shape(self, case: Case) -> tuple[int, ...]:
+        """Return the shape that the operation defines for the result."""
+        return OPERATIONS[case.operation].shape(case)
+
+    def invoke(self, case: Case, natives: Mapping[str, Any]) -> Any:
         """Call the target on these arrays; return what it returned, if that is an array.
 
         Raises NotProvided outside the target's domain, and Violation for anything else that it raises.
@@ -128,8 +139,8 @@ class Backend:
                 continue
             if not self.target.accepts(case.operation, name):
                 raise NotProvided(f"no option {name}")
-            options[name] = self.arrays.make(value, "bool") if name == "mask" else value
-        result = self._guarded(case, natives, options)
+            options[name] = natives["mask"] if name == "mask" else value
+        result = self._guarded(case, [natives[name] for name in case.arrays], options)
         if not self.arrays.is_array(result):
             raise Violation(
                 "type", f"returned {_described(result)}; required: a {self.arrays.name} array", got=_described(result)
@@ -141,13 +152,13 @@ class Backend:
         try:
             return self.target.operations[case.operation](*natives, **options)
         except (Unsupported, NotImplementedError) as error:
-            raise NotProvided(_one_line(error) or f"raised {type(error).__name__}") from None
+            raise NotProvided(text_of(error) or f"raised {type(error).__name__}") from None
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is the target's
             if self.may_raise(case):
                 raise Irrelevant("a query without any key may raise here, as declared") from None
-            text = f"{type(error).__name__}: {_one_line(error)}".removesuffix(": ")
+            text = f"{type(error).__name__}: {text_of(error)}".removesuffix(": ")
             hint = ARRAYS_HINT if not self.target.arrays_declared and isinstance(error, (TypeError, AttributeError)) else ""
             if isinstance(error, SystemExit):
                 raise Violation("exit", f"tried to end the process ({text}); required: a result", got=text) from None
@@ -158,17 +169,26 @@ class Backend:
         declared = self.declared(case.operation)
         if declared.choices.get("empty_row") not in ("raises", "unspecified"):
             return False
-        return bool(np.any(OPERATIONS[case.operation].excused(case, declared)))
+        try:
+            return bool(np.any(OPERATIONS[case.operation].excused(case, declared)))
+        except ValueError:  # a mask of the wrong shape, in a call that is malformed on purpose
+            return False
 
     def read(self, case: Case, native: Any) -> Answer:
-        """Read a result into float64.  Raises Violation where its shape or dtype makes that meaningless."""
-        shape, dtype = tuple(native.shape), self.arrays.dtype(native)
-        required = OPERATIONS[case.operation].shape(case)
+        """Read a result into float64.  Raises Violation where it cannot be read, or has another shape or kind of dtype."""
+        try:
+            shape, dtype, got = tuple(native.shape), self.arrays.dtype(native), self.arrays.numbers(native)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - reading a strange array may do anything
+            what = f"returned {_described(native)} that cannot be read ({text_of(error)})"
+            raise Violation("type", f"{what}; required: a {self.arrays.name} array", got=_described(native)) from None
+        required = self.shape(case)
         if not dtype.startswith(("float", "bfloat")):
             raise Violation("dtype", f"dtype {dtype}; required {self.dtype}", got=dtype, required=self.dtype)
         if shape != required:
             raise Violation("shape", f"shape {shape}; required {required}", got=shape, required=required)
-        return Answer(case, self.arrays.numbers(native), native, dtype, partial(self.required, case))
+        return Answer(case, got, native, dtype, partial(self.required, case))
 
     def required(self, case: Case) -> Required:
         """Return the value and the radius for one call, computed once for each inputs."""
@@ -188,13 +208,6 @@ def _key(case: Case) -> bytes:
         digest.update(f"{name} {array.shape} {array.dtype}".encode())
         digest.update(array.tobytes())
     return digest.digest()
-
-
-def _one_line(error: BaseException) -> str:
-    try:
-        return " ".join(str(error).split())[:200]
-    except Exception:  # noqa: BLE001 - an exception whose text cannot be had is still an exception
-        return ""
 
 
 def _described(thing: object) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from toise.arrays import DTYPES
 from toise.bounds import PRECISIONS
 from toise.domain import Domain
-from toise.errors import TargetError
+from toise.errors import TargetError, text_of
 
 if TYPE_CHECKING:
     from toise.bounds import Precision
@@ -28,6 +28,8 @@ CHOICES: dict[str, dict[str, tuple[str, ...]]] = {
     "layer_norm": {},
 }
 SIZES: dict[str, tuple[str, ...]] = {"attention": ("n", "m", "d_k", "d_v"), "layer_norm": ("d",)}
+# The fewest axes that the first array can have.
+RANKS = {"attention": 2, "layer_norm": 1}
 GLOBAL = ("name", "version", "arrays", "device", "dtypes")
 DOMAIN = ("rank",)
 
@@ -75,7 +77,7 @@ def parse(given: object, operations: Sequence[str] = tuple(CHOICES)) -> Declarat
     texts = {key: given.get(key, "") for key in ("name", "version", "device")}
     for key, text in texts.items():
         if not isinstance(text, str):
-            raise TargetError(f"__toise__[{key!r}] is {text!r}; required: a string")
+            raise TargetError(f"__toise__[{key!r}] is {text_of(text)}; required: a string")
     return Declarations(
         operations={name: _operation(name, given.get(name, {})) for name in operations},
         arrays=arrays,
@@ -95,7 +97,7 @@ def _operation(name: str, given: object) -> Declaration:
             raise _unknown(f"key of {name!r}", key, (*choices, "precision", "domain"))
     precision = given.get("precision", {})
     if not isinstance(precision, Mapping):
-        raise TargetError(f"__toise__[{name!r}]['precision'] is {precision!r}; required: a mapping from dtype to class")
+        raise TargetError(f"__toise__[{name!r}]['precision'] is {text_of(precision)}; required: a mapping from dtype to class")
     for dtype, kind in precision.items():
         _one_of(f"{name}.precision", dtype, tuple(PRECISIONS))
         _one_of(f"{name}.precision.{dtype}", kind, tuple(PRECISIONS[dtype]))
@@ -121,23 +123,29 @@ def _domain(name: str, given: object) -> Domain:
             continue
         lengths = _list(where, rule)
         if not lengths or not all(isinstance(size, int) and not isinstance(size, bool) and size > 0 for size in lengths):
-            raise TargetError(f"__toise__ declares {where} = {rule!r}; required: a list of whole numbers above 0")
+            raise TargetError(f"__toise__ declares {where} = {text_of(rule)}; required: a list of whole numbers above 0")
         sizes[key] = tuple(lengths)
     rank = sizes.pop("rank", ())
-    return Domain(rank=() if isinstance(rank, str) else rank, sizes=sizes)
+    least = RANKS[name]
+    if isinstance(rank, str) or any(axes < least for axes in rank):
+        raise TargetError(f"__toise__ declares {name}.domain.rank = {text_of(rank)}; required: whole numbers of {least} or more")
+    for key, rule in sizes.items():
+        if isinstance(rule, str) and isinstance(sizes.get(rule), str):
+            raise TargetError(f"__toise__ declares {name}.domain.{key} = {rule!r}; required: an axis that follows no other")
+    return Domain(rank=rank, sizes=sizes)
 
 
 def _one_of(where: str, value: object, allowed: tuple[str, ...]) -> str:
-    if value not in allowed:
-        raise TargetError(f"__toise__ declares {where} = {value!r}; required: {', '.join(allowed)}")
-    return str(value)
+    if not isinstance(value, str) or value not in allowed:
+        raise TargetError(f"__toise__ declares {where} = {text_of(value)}; required: {', '.join(allowed)}")
+    return value
 
 
 def _list(where: str, value: object) -> list[Any]:
     if not isinstance(value, (list, tuple)):
-        raise TargetError(f"__toise__ declares {where} = {value!r}; required: a list")
+        raise TargetError(f"__toise__ declares {where} = {text_of(value)}; required: a list")
     return list(value)
 
 
 def _unknown(what: str, key: object, allowed: tuple[str, ...]) -> TargetError:
-    return TargetError(f"__toise__ has an unknown {what}: {key!r}; known: {', '.join(allowed)}")
+    return TargetError(f"__toise__ has an unknown {what}: {text_of(key)}; known: {', '.join(allowed)}")

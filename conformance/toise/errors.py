@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+TEXT = 200
+
 
 class Unsupported(Exception):  # noqa: N818 - the name that backends raise, as NotImplementedError has one
     """Raised by a backend for a call outside the domain that it implements."""
@@ -13,3 +15,17 @@ class TargetError(Exception):
 
 class ToiseError(Exception):
     """Toise itself is wrong: its reference and its bounds disagree, or a property test is broken; exit 3."""
+
+
+def text_of(thing: object) -> str:
+    """Return the text of an exception, or of a value that somebody else made, on one line of bounded length.
+
+    Making the text runs code of whoever made the thing, which may do anything.
+    """
+    try:
+        text = str(thing) if isinstance(thing, BaseException) else repr(thing)
+        return " ".join(text.split())[:TEXT]
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - a thing whose text cannot be had is still a thing
+        return f"<{type(thing).__name__} without a text>"

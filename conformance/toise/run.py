@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from toise import engine
 from toise.arrays import DTYPES
 from toise.backend import Backend
-from toise.errors import TargetError
+from toise.errors import TargetError, text_of
 from toise.operations import OPERATIONS
 from toise.report import EXCLUDED, Report, Row, environment
 from toise.targets import load
@@ -73,6 +73,9 @@ def plan(
 
     Raises TargetError for an unknown operation or dtype, and if nothing is left to judge.
     """
+    for name, given in (("operations", operations), ("dtypes", dtypes)):
+        if isinstance(given, str):
+            raise TargetError(f"{name} is {given!r}; required: a list, such as [{given!r}]")
     for operation in operations or ():
         _known("operation", operation, OPERATIONS)
     chosen = tuple(dtypes) if dtypes else target.declarations.dtypes or ("float32",)
@@ -149,6 +152,6 @@ def unjudged(unit: Unit, target: Target, outcome: str, reason: str) -> Row:
 
 
 def _known(what: str, name: str, known: Iterable[str]) -> str:
-    if name not in known:
-        raise TargetError(f"unknown {what} {name!r}; known: {', '.join(known)}")
+    if not isinstance(name, str) or name not in known:
+        raise TargetError(f"unknown {what} {text_of(name)}; known: {', '.join(known)}")
     return name

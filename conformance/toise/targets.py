@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from toise.arrays import array_type
 from toise.declarations import parse
-from toise.errors import TargetError
+from toise.errors import TargetError, text_of
 from toise.operations import OPERATIONS
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def load(target: object, *, device: str | None = None, declare: Mapping[str, Any
     given = read("__toise__") or {}
     if not isinstance(given, Mapping):
         raise TargetError(f"{name}: __toise__ is a {type(given).__name__}; required: a mapping")
-    given = {**given, **(declare or {})}
+    given = _merged(given, declare or {})
     operations = {operation: read(operation) for operation in OPERATIONS if read(operation) is not None}
     for operation, function in operations.items():
         if not callable(function):
@@ -139,15 +139,28 @@ def _import(target: str, load: Callable[[], object]) -> object:
             (f" (line {f.lineno})" for f in reversed(traceback.extract_tb(error.__traceback__)) if f.filename.endswith(target)),
             "",
         )
-        text = " ".join(str(error).split())
-        raise TargetError(f"{target} cannot be imported: {type(error).__name__}: {text}{where}") from None
+        raise TargetError(f"{target} cannot be imported: {type(error).__name__}: {text_of(error)}{where}") from None
 
 
 def _instance(name: str, kind: type) -> object:
     try:
         return kind()
-    except Exception as error:  # noqa: BLE001 - a target's own code may raise anything
-        raise TargetError(f"{name} is a class that cannot be made without arguments ({error}); give an instance") from None
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a target's own code may raise anything
+        raise TargetError(
+            f"{name} is a class that cannot be made without arguments ({text_of(error)}); give an instance"
+        ) from None
+
+
+def _merged(given: Mapping[str, Any], declare: Mapping[str, Any]) -> dict[str, Any]:
+    """Add declarations to those of the target, inside an operation too."""
+    both = {key: {**given[key], **value} for key, value in declare.items() if _mappings(given.get(key), value)}
+    return {**given, **declare, **both}
+
+
+def _mappings(*things: object) -> bool:
+    return all(isinstance(thing, Mapping) for thing in things)
 
 
 def _reader(thing: object) -> Callable[[str], Any]:
@@ -156,11 +169,21 @@ def _reader(thing: object) -> Callable[[str], Any]:
         if unknown:
             raise TargetError(f"the mapping has an unknown key {unknown[0]!r}; known: __toise__, {', '.join(OPERATIONS)}")
         return thing.get
-    return lambda name: getattr(thing, name, None)
+    return lambda name: _attribute(thing, name)
+
+
+def _attribute(thing: object, name: str) -> Any:
+    """Look an attribute up, which may run code of the target."""
+    try:
+        return getattr(thing, name, None)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a target's own code may raise anything
+        raise TargetError(f"{_name_of(thing)}: {name} cannot be had: {type(error).__name__}: {text_of(error)}") from None
 
 
 def _name_of(thing: object) -> str:
-    if isinstance(thing, types.ModuleType):
+    if isinstance(thing, (types.ModuleType, type)):
         return thing.__name__
     return type(thing).__name__ if not isinstance(thing, Mapping) else "mapping"
 

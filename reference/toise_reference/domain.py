@@ -7,6 +7,7 @@ boolean.  The check stands here, once, so that the text of a function stays its 
 import functools
 import inspect
 import math
+import numbers
 import re
 
 import numpy as np
@@ -22,20 +23,27 @@ def checked(function):
     @functools.wraps(function)
     def call(*args, **options):
         bound = signature.bind(*args, **options)
-        given = {name: value for name, value in bound.arguments.items() if value is not None}
+        given = {name: value for name, value in bound.arguments.items() if value is not signature.parameters[name].default}
         arrays = {name: value for name, value in given.items() if declared[name].startswith("[")}
         _check_dtypes(arrays)
         _check_shapes(arrays, {name: declared[name].strip("[]").split(", ") for name in arrays})
-        for name, value in given.items():
-            if declared[name] == "number":
-                # A NumPy scalar would promote float32 arrays to its own dtype; a Python float does not.
-                bound.arguments[name] = _number(name, value)
+        for name in given.keys() - arrays.keys():
+            bound.arguments[name] = (_flag if declared[name] == "flag" else _number)(name, given[name])
         return function(*bound.args, **bound.kwargs)
 
     return call
 
 
+def _flag(name, value):
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} is {value!r}; required: True or False")
+    return bool(value)
+
+
 def _number(name, value):
+    """Return a Python float: a NumPy scalar would promote float32 arrays to its own dtype."""
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        raise TypeError(f"{name} is {value!r}; required: a number")
     number = float(value)
     if not math.isfinite(number) or (name == "eps" and number < 0):
         raise ValueError(f"{name} is {number}; required: a finite number{', 0 or more' if name == 'eps' else ''}")

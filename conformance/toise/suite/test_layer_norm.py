@@ -141,9 +141,7 @@ def test_a_small_spread_beside_a_large_mean_is_kept(backend, rows):
     assert_same(shifted, y)
 
 
-@requirement(
-    "LN-12", rows=token_rows(eps=(0.0,), content=(*EXACT, "normal", "outlier"), d=(2, 3, 4, 5, 8, 16, 31, 64, 65))
-)
+@requirement("LN-12", rows=token_rows(eps=(0.0,), content=(*EXACT, "normal", "outlier"), d=(2, 3, 4, 5, 8, 16, 31, 64, 65)))
 def test_without_eps_it_is_the_formula_of_the_source(backend, rows):
     """With eps = 0 the result is (x - mean) / sigma * gamma + beta; rows that happen to be constant are excluded."""
     assert_formula(backend.layer_norm(rows.x, rows.gamma, rows.beta, eps=0.0))
