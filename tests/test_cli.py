@@ -208,17 +208,19 @@ def test_a_process_that_dies_costs_one_row(toise, backend_file, tmp_path):
 
 
 def test_an_interrupted_run_is_incomplete(backend_file, tmp_path):
-    """Ctrl-C: exit 130, and a report that says so."""
+    """Ctrl-C once the backend has been called: exit 130, and a report that says so."""
+    called = tmp_path / "called"
     slow = backend_file(
-        RIGHT.replace("        return", "        time.sleep(0.05)\n        return").replace(
-            "import numpy as np", "import time\n    import numpy as np"
-        )
+        RIGHT.replace(
+            "        return", f"        open({str(called)!r}, 'w').close()\n        time.sleep(0.05)\n        return"
+        ).replace("import numpy as np", "import time\n    import numpy as np")
     )
     command = [sys.executable, "-m", "toise", "check", str(slow), "--json", "r.json"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    time.sleep(4)
+    while not called.exists() and process.poll() is None:
+        time.sleep(0.1)
     os.kill(process.pid, signal.SIGINT)
-    printed, _ = process.communicate(timeout=60)
+    printed, _ = process.communicate()
     (report,) = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))["reports"]
 
     assert process.returncode == 130

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -11,6 +13,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType
+
     from rich.console import Console
 
     from toise.report import Report
@@ -147,13 +152,35 @@ def _rows(job: Job, target: Any, units: list[Any]) -> list[Any]:
     judging: Any = judge_in_parallel(job, target, units) if job.workers else judge_here(job, target, units)
     with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal, redirect_stdout=False) as progress:
         task = progress.add_task(job.target, total=len(units))
-        try:
+        with _interruptible() as interrupted:
             for unit, row in judging:
                 found[unit] = row
                 progress.update(task, advance=1, description=f"{job.target} {unit.requirement}")
-        except KeyboardInterrupt:
-            judging.close()
+                if interrupted():
+                    break
+        judging.close()
     return [found[unit] for unit in units if unit in found]
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """End the block at Ctrl-C; give a function that tells whether it came.
+
+    Python drops an exception that is raised in a callback, and KeyboardInterrupt with it: then the
+    function still tells.
+    """
+    came = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        signal.default_int_handler(number, frame)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            yield lambda: bool(came)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _console() -> Console:

@@ -42,7 +42,7 @@ def _flag(name, value):
 
 def _number(name, value):
     """Return a Python float: a NumPy scalar would promote float32 arrays to its own dtype."""
-    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+    if not isinstance(value, (numbers.Real, np.ndarray)) or np.ndim(value) > 0 or np.asarray(value).dtype == bool:
         raise TypeError(f"{name} is {value!r}; required: a number")
     number = float(value)
     if not math.isfinite(number) or (name == "eps" and number < 0):

@@ -4,7 +4,7 @@ import numpy as np
 
 from toise.engine import requirement
 from toise.inputs import attention_inputs
-from toise.verdict import Irrelevant, Violation, assert_close, assert_formula, assert_same, assert_that
+from toise.verdict import Irrelevant, NotApplicable, Violation, assert_close, assert_formula, assert_same, assert_that
 
 # Whole numbers of a few bits: sums and products with powers of two are exact in every dtype.
 EXACT = ("literal", "ramp", "integers")
@@ -201,7 +201,7 @@ def test_a_query_without_keys_gives_what_is_declared(backend, qkv):
     """zeros, nan, the mean of all values, or an exception; the other queries are as they would be without it."""
     choice = backend.declared("attention").choices["empty_row"]
     if choice == "unspecified":
-        raise Irrelevant
+        raise NotApplicable("empty_row is declared unspecified")
     empty = np.broadcast_to(~qkv.mask.any(axis=-1), qkv.q.shape[:-1])
     if choice == "raises":
         rejected = was_rejected(backend, qkv)
