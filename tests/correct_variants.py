@@ -36,7 +36,7 @@ def matmul(a, b):
 
 def one_by_one(a, b, step=1):
     """Add the products one at a time, from the first to the last, or backwards."""
-    total = np.zeros(np.broadcast_shapes(a.shape[:-2], b.shape[:-2]) + (a.shape[-2], b.shape[-1]), F32)
+    total = np.zeros((*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1]), F32)
     for c in range(a.shape[-1])[::step]:
         total = total + a[..., :, c, None] * b[..., None, c, :]
     return total
@@ -74,7 +74,7 @@ def truncating(a, b):
 
 
 def _exact_steps(a, b, cut):
-    total = np.zeros(np.broadcast_shapes(a.shape[:-2], b.shape[:-2]) + (a.shape[-2], b.shape[-1]), F32)
+    total = np.zeros((*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1]), F32)
     wide_a, wide_b = a.astype(np.float64), b.astype(np.float64)
     for c in range(a.shape[-1]):
         total = cut(total + wide_a[..., :, c, None] * wide_b[..., None, c, :])

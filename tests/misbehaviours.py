@@ -451,6 +451,18 @@ empty_rows_nan = empty_rows(lambda v: v[..., :1, :] * math.nan)
 empty_rows_mean = empty_rows(lambda v: v.mean(-2)[..., None, :])
 
 
+def empty_rows_raise(function, library):
+    """A mask that hides every key from a query is refused, as by a wrapper that inspects it first."""
+
+    @functools.wraps(function)
+    def call(q, k, v, *, mask=None, causal=False, scale=None):
+        if mask is not None and not mask.any(-1).all():
+            raise ValueError("a query without any key")
+        return function(q, k, v, mask=mask, causal=causal, scale=scale)
+
+    return call
+
+
 def mean_of_the_values(function, library):
     """Every query gets the plain mean of all values."""
 
