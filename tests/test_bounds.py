@@ -259,6 +259,7 @@ def one_pass(case):
 LONG = Attention(n=2, m=1030, d_k=8, d_v=16, content="normal", values="indicator", seed=10)
 WIDE = Attention(n=9, m=129, d_k=64, d_v=16, content="normal", values="indicator", seed=8)
 PEAKED = Attention(n=17, m=17, d_k=16, d_v=16, content="peaked", values="indicator", seed=5)
+NEAR_100 = Attention(n=9, m=5, d_k=16, d_v=3, content="peaked", values="offset", seed=5)
 LOW = Attention(n=8, m=8, d_k=3, d_v=2, content="low", values="normal", seed=7, mask="some")
 DECODING = Attention(n=5, m=8, d_k=4, d_v=8, content="normal", values="indicator", seed=1, causal=True)
 TINY = TokenRows(lead=(5,), d=65, content="tiny", seed=6)
@@ -272,6 +273,11 @@ FAULTS = {
     "the last key of 1030 is dropped, in bfloat16": (LONG, "bfloat16", without(1029)),
     "a key at a block edge is dropped": (LONG, "bfloat16", without(1023)),
     "exp is wrong by 1e-3": (WIDE, "float32", lambda case: attention64(case, exp=exp_wrong_by_a_thousandth)),
+    "exp is wrong by 1e-3, the values near 100": (
+        NEAR_100,
+        "float32",
+        lambda case: attention64(case, exp=exp_wrong_by_a_thousandth),
+    ),
     "exp is a polynomial of degree 3": (PEAKED, "float32", lambda case: attention64(case, exp=exp_of_a_cubic)),
     "q and k are cut to TF32": (WIDE, "float32", lambda case: attention64(case, operand=kept(11))),
     "scores are rounded to float16": (WIDE, "float32", lambda case: attention64(case, scores=kept(11))),
@@ -292,7 +298,7 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("recipe", [LONG, WIDE, PEAKED, LOW, DECODING, TINY, OFFSET, OFFSET_96, LONG_ROW], ids=str)
+@pytest.mark.parametrize("recipe", [LONG, WIDE, PEAKED, NEAR_100, LOW, DECODING, TINY, OFFSET, OFFSET_96, LONG_ROW], ids=str)
 def test_the_code_that_the_faults_are_planted_in_is_right(recipe):
     """Without a fault it stays within the float64 radius, so that the fault is what leaves a wider one."""
     case = built(recipe, "float32")
@@ -374,7 +380,7 @@ def test_scores_too_large_to_tell_keys_apart_still_keep_the_result_among_the_val
 
 @pytest.mark.parametrize("dtype", PRECISION)
 def test_equal_values_are_held_to_their_own_rounding_however_large_the_scores(dtype):
-    """The key rule: what errors in the scores move is the distance of the values from their mean, here none.
+    """The hull: no error of the scores can lead away from a value that all keys have.
 
     In float32: two sums of five terms, the weights, three steps, stored and returned, 16 units.  In bfloat16 the
     weights and the result, 2 units, and all the rest is less than one.

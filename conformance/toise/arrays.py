@@ -119,7 +119,7 @@ class TorchArrays:
             ) from None
         self.device = device
         try:
-            self._torch.empty(1, device=device)
+            self._torch.ones(1, device=device).cpu()
         except (RuntimeError, AssertionError, NotImplementedError) as error:
             raise TargetError(f"torch cannot use the device {device!r}: {str(error).splitlines()[0]}") from None
 

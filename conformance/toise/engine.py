@@ -14,7 +14,7 @@ import threading
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import hypothesis
 import numpy as np
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from toise.backend import Backend
     from toise.inputs import Recipe, Recipes
 
+T = TypeVar("T")
 SUITE = ("toise.suite.test_general", "toise.suite.test_attention", "toise.suite.test_layer_norm")
 # How many examples Hypothesis explores, beside the fixed recipes.
 BUDGETS = {"smoke": 5, "standard": 20, "thorough": 500}
@@ -220,7 +221,7 @@ def judge(prop: Property, backend: Backend, operation: str, *, budget: str = "st
     """
     trial = Trial(prop, backend, operation)
     if backend.provides(operation):
-        _outside_other_tests(lambda: _search(trial, budget, seed))
+        _search(trial, budget, seed)
     if trial.broken:
         raise trial.broken
     return _row(trial, _again(trial, budget, seed))
@@ -284,10 +285,8 @@ def _outcome(trial: Trial, again: str) -> tuple[str, str, Counterexample | None]
         if trial.attempt(recipe) is None:
             violation.kind = "unrepeatable"
             violation.message += "; the same call passed when it was made again"
-        if trial.prop.requirement.level == "SHOULD":
-            outcome = "WARN"
-        else:
-            outcome = "CRASH" if violation.kind == "exit" else "FAIL"
+        broken = "WARN" if trial.prop.requirement.level == "SHOULD" else "FAIL"
+        outcome = "CRASH" if violation.kind == "exit" else broken
         return (
             outcome,
             KINDS[violation.kind],
@@ -317,16 +316,19 @@ def _hint(trial: Trial, violation: Violation) -> str:
     return ""
 
 
-def _outside_other_tests(run: Callable[[], None]) -> None:
-    """Run it where Hypothesis sees no test around it: inside an `@given` that takes a thread of its own."""
+def outside_other_tests(run: Callable[[], T]) -> T:
+    """Run it where Hypothesis sees no test around it: inside an `@given` that takes a thread of its own.
+
+    Returns what it returns, and raises what it raises.
+    """
     if not hypothesis.currently_in_test_context():
-        run()
-        return
+        return run()
+    returned: list[T] = []
     raised: list[BaseException] = []
 
     def guarded() -> None:
         try:
-            run()
+            returned.append(run())
         except BaseException as error:  # noqa: BLE001 - carried to the thread that waits
             raised.append(error)
 
@@ -335,6 +337,7 @@ def _outside_other_tests(run: Callable[[], None]) -> None:
     thread.join()
     if raised:
         raise raised[0]
+    return returned[0]
 
 
 _around_lock = threading.Lock()
@@ -346,8 +349,8 @@ _around = contextlib.ExitStack()
 def quiet() -> Iterator[None]:
     """Keep the caller's warning filters and floating-point traps away from the backend while it is judged.
 
-    Under `filterwarnings = error` a correct backend would otherwise raise.  Matrix products run on one
-    thread meanwhile: they are small, and a pool that waits for busy cores makes them ten times slower.
+    Under `filterwarnings = error` a correct backend would otherwise raise.  BLAS and OpenMP run on one
+    thread meanwhile: the arrays are small, and pools that wait for busy cores are five to ten times slower.
     Filters and pools belong to the whole process: the first run in sets them, the last one out restores them.
     """
     global _around_depth  # noqa: PLW0603 - what it counts is global too
@@ -355,7 +358,7 @@ def quiet() -> Iterator[None]:
         if _around_depth == 0:
             _around.enter_context(warnings.catch_warnings())
             warnings.simplefilter("ignore")
-            _around.enter_context(threadpoolctl.threadpool_limits(1, user_api="blas"))
+            _around.enter_context(threadpoolctl.threadpool_limits(1))
         _around_depth += 1
     try:
         with np.errstate(all="ignore"):

@@ -42,7 +42,7 @@ def verify(
 ) -> Report:
     """Judge a target against the specification, and return the report.
 
-    target      a module, an object, a mapping of callables, or a string: file.py, module, module:object, torch, reference
+    target      a module, an object, a mapping of callables, a path, or a string: file.py, module, module:object, torch, reference
     operations  the operations to judge; None means all
     dtypes      "float64", "float32", "bfloat16"; None means those that the target declares, float32 if none
     device      for example "cuda"; None means the one that the target declares
@@ -57,8 +57,12 @@ def verify(
     units, excluded = plan(loaded, operations=operations, dtypes=dtypes)
     settings = {"budget": _known("budget", budget, engine.BUDGETS), "seed": seed, "strict": strict}
     backends: dict[str, Backend] = {}
-    with engine.quiet():
-        rows = [judge_unit(unit, loaded, backends, budget=budget, seed=seed) for unit in units]
+
+    def judge_all() -> list[Row]:
+        with engine.quiet():
+            return [judge_unit(unit, loaded, backends, budget=budget, seed=seed) for unit in units]
+
+    rows = engine.outside_other_tests(judge_all)
     return assemble(loaded, units, rows, excluded, settings)
 
 

@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
 import traceback
 import types
@@ -54,7 +55,13 @@ def load(target: object, *, device: str | None = None, declare: Mapping[str, Any
 
     Raises TargetError, with one line, if there is none.
     """
+    if isinstance(target, os.PathLike):
+        target = os.fspath(target)
     name, thing = (target, _find(target)) if isinstance(target, str) else (_name_of(target), target)
+    if device is not None and not isinstance(device, str):
+        raise TargetError(f"device is {text_of(device)}; required: a string, such as 'cuda'")
+    if declare is not None and not isinstance(declare, Mapping):
+        raise TargetError(f"declare is {text_of(declare)}; required: a mapping, as __toise__ is")
     if inspect.isclass(thing):
         thing = _instance(name, thing)
     read = _reader(thing)
@@ -136,7 +143,11 @@ def _import(target: str, load: Callable[[], object]) -> object:
         raise
     except BaseException as error:  # noqa: BLE001 - a target's own code may raise anything
         where = next(
-            (f" (line {f.lineno})" for f in reversed(traceback.extract_tb(error.__traceback__)) if f.filename.endswith(target)),
+            (
+                f" (line {f.lineno})"
+                for f in reversed(traceback.extract_tb(error.__traceback__))
+                if Path(f.filename).name == Path(target).name
+            ),
             "",
         )
         raise TargetError(f"{target} cannot be imported: {type(error).__name__}: {text_of(error)}{where}") from None
