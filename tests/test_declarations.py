@@ -228,7 +228,6 @@ def test_declare_is_checked_like_the_targets_own():
         load(target({}), declare={"attention": {"empty_rows": "nan"}})
 
 
-@pytest.mark.xfail(strict=True, reason="`declare` is merged before its type is looked at")
 @pytest.mark.parametrize("declare", ["torch", ["arrays"], 5])
 def test_declare_is_a_mapping(declare):
     """Anything else is refused, like a `__toise__` that is none."""

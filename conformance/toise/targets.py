@@ -57,26 +57,14 @@ def load(target: object, *, device: str | None = None, declare: Mapping[str, Any
     """
     if isinstance(target, os.PathLike):
         target = os.fspath(target)
-    name, thing = (target, _find(target)) if isinstance(target, str) else (_name_of(target), target)
     if device is not None and not isinstance(device, str):
         raise TargetError(f"device is {text_of(device)}; required: a string, such as 'cuda'")
-    if declare is not None and not isinstance(declare, Mapping):
-        raise TargetError(f"declare is {text_of(declare)}; required: a mapping, as __toise__ is")
+    name, thing = (target, _find(target)) if isinstance(target, str) else (_name_of(target), target)
     if inspect.isclass(thing):
         thing = _instance(name, thing)
     read = _reader(thing)
-    given = read("__toise__") or {}
-    if not isinstance(given, Mapping):
-        raise TargetError(f"{name}: __toise__ is a {type(given).__name__}; required: a mapping")
-    given = _merged(given, declare or {})
-    operations = {operation: read(operation) for operation in OPERATIONS if read(operation) is not None}
-    for operation, function in operations.items():
-        if not callable(function):
-            raise TargetError(f"{name}: {operation} is a {type(function).__name__}; required: a function")
-    if not operations:
-        raise TargetError(
-            f"{name} provides none of the operations {', '.join(OPERATIONS)}; define a function of one of those names"
-        )
+    operations = _operations(name, thing, read)
+    given = _merged(_mapping(f"{name}: __toise__", read("__toise__")), _mapping("declare", declare))
     arrays_declared = "arrays" in given
     notes: tuple[str, ...] = ()
     if not arrays_declared and _uses_only_torch(operations.values()):
@@ -88,6 +76,26 @@ def load(target: object, *, device: str | None = None, declare: Mapping[str, Any
     except TargetError as error:
         raise TargetError(f"{name}: {error}") from None
     return Target(name, operations, declarations, arrays, arrays_declared, isinstance(target, str), notes)
+
+
+def _operations(name: str, thing: object, read: Callable[[str], Any]) -> dict[str, Callable[..., Any]]:
+    found = {operation: read(operation) for operation in OPERATIONS}
+    operations = {operation: function for operation, function in found.items() if function is not None}
+    for operation, function in operations.items():
+        if not callable(function):
+            raise TargetError(f"{name}: {operation} is a {type(function).__name__}; required: a function")
+    if not operations:
+        hint = "give {'layer_norm': function}" if inspect.isroutine(thing) else "define a function of one of those names"
+        raise TargetError(f"{name} provides none of the operations {', '.join(OPERATIONS)}; {hint}")
+    return operations
+
+
+def _mapping(what: str, given: object) -> Mapping[str, Any]:
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise TargetError(f"{what} is a {type(given).__name__}; required: a mapping")
+    return given
 
 
 def _find(target: str) -> object:
