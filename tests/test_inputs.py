@@ -167,15 +167,9 @@ def test_building_rounds_every_array():
 
 def every_recipe():
     """Return all fixed recipes of the suite, and some drawn ones."""
-    recipes = [recipes for prop in properties() for recipes in prop.inputs.values()]
-    fixed = [recipe for some in recipes for recipe in some.fixed]
-    return [
-        *fixed,
-        *drawn(attention_inputs().general),
-        *drawn(attention_inputs().tiny),
-        *drawn(token_rows().general),
-        *drawn(token_rows().tiny),
-    ]
+    fixed = (recipe for prop in properties() for recipes in prop.inputs.values() for recipe in recipes.fixed)
+    strategies = [strategy for function in FUNCTIONS.values() for strategy in (function().general, function().tiny)]
+    return [*dict.fromkeys(fixed), *(recipe for strategy in strategies for recipe in drawn(strategy))]
 
 
 def test_recipes_are_hashable_and_equal_by_content():

@@ -31,7 +31,6 @@ SIZES: dict[str, tuple[str, ...]] = {"attention": ("n", "m", "d_k", "d_v"), "lay
 # The fewest axes that the first array can have.
 RANKS = {"attention": 2, "layer_norm": 1}
 GLOBAL = ("name", "version", "arrays", "device", "dtypes")
-DOMAIN = ("rank",)
 
 
 @dataclass(frozen=True)
@@ -116,8 +115,8 @@ def _domain(name: str, given: object) -> Domain:
     sizes: dict[str, tuple[int, ...] | str] = {}
     for key, rule in given.items():
         where = f"{name}.domain.{key}"
-        if key not in (*DOMAIN, *SIZES[name]):
-            raise _unknown(f"key of {name!r} domain", key, (*DOMAIN, *SIZES[name]))
+        if key not in ("rank", *SIZES[name]):
+            raise _unknown(f"key of {name!r} domain", key, ("rank", *SIZES[name]))
         if isinstance(rule, str) and key in SIZES[name]:
             sizes[key] = _one_of(where, rule, tuple(other for other in SIZES[name] if other != key))
             continue

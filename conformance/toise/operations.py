@@ -29,7 +29,7 @@ STRICT64 = bounds.PRECISIONS["float64"]["STRICT"]
 
 @dataclass(frozen=True)
 class Required:
-    """The value that an answer must have, how far rounding may lead from it, and which rows are empty."""
+    """The value that an answer must have, and how far rounding may lead from it."""
 
     value: Array
     radius: Array

@@ -153,8 +153,19 @@ def assert_formula(answer: Answer, *, what: str = "result", kind: str = "value")
 def assert_same(second: Answer, first: Answer, *, at: Any = ..., what: str = "result", kind: str = "value") -> None:
     """Hold two calls that a law makes equal to each other: each may use its own radius.
 
-    `at` picks, and puts in order, the part of the first answer that the second must repeat.
+    `at` picks, and puts in order, the part of the first answer that the second must repeat.  Where the first
+    is not finite, though it should be, the second must not be either: that it should be, other requirements say.
     """
+    broken = np.isfinite(first.radius[at]) & ~np.isfinite(first.got[at])
+    if (broken & np.isfinite(second.got)).any():
+        place = tuple(int(index) for index in np.argwhere(broken & np.isfinite(second.got))[0])
+        raise Violation(
+            "non-finite" if kind == "value" else kind,
+            f"{what}{list(place)} is {second.got[place]:.9g}, and not finite in a call that should give the same",
+            got=second.got,
+            required=first.got[at],
+            at=place,
+        )
     assert_close(second.got, first.got[at], first.radius[at] + second.radius, what=what, kind=kind)
 
 

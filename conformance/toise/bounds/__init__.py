@@ -7,7 +7,7 @@ here reads `toise_reference`: the value beside the radius is a second, independe
 
 from toise.bounds.attention import attention
 from toise.bounds.bounded import Bounded
-from toise.bounds.formats import CLASSES, PRECISIONS, Format, Precision
+from toise.bounds.formats import PRECISIONS, Format, Precision
 from toise.bounds.layer_norm import layer_norm
 
-__all__ = ["CLASSES", "PRECISIONS", "Bounded", "Format", "Precision", "attention", "layer_norm"]
+__all__ = ["PRECISIONS", "Bounded", "Format", "Precision", "attention", "layer_norm"]

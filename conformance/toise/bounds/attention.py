@@ -59,6 +59,9 @@ def attention(q: Array, k: Array, v: Array, allowed: Array, scale: float, precis
 def _scores(q: Bounded, k: Bounded, scale: float) -> Bounded:
     """Bound scale (q k^T), with the scale applied before or after, whole or as its root on both."""
     p = q.precision
+    # Where q is scaled first, what is flushed to zero there is as much as tiny / scale here.
+    if 0 < abs(scale) < 1:
+        q = q.new(q.value, q.radius + p.step.tiny / abs(scale))
     # On q alone it may be stored; a root on each, inside a kernel, rounds the constant and the product.
     inside = p.step if p.step.u <= FLOAT32.u else EXACT
     q = q.stored().rounded(inside).rounded(inside)
@@ -98,7 +101,7 @@ def _mix(scores: Bounded, allowed: Array, v: Bounded) -> Bounded:
     size = np.minimum(heavy @ np.abs(v.value), np.maximum(high, -low)) + inherited
     underflow = 2 * max(coarse.tiny, p.step.tiny) * (allowed @ np.abs(v.value)) + keys * p.accumulate.tiny
     # Normalised last, the sum is larger by up to the normaliser, and may overflow.
-    together = size * np.maximum(1, normaliser * np.minimum(up.sum(-1, keepdims=True), keys))
+    together = size * np.maximum(1, np.minimum(normaliser * up.sum(-1, keepdims=True), keys))
     radius = unless_overflow(together, p, moved + inherited + rel * size + underflow)
     empty = ~allowed.any(-1, keepdims=True)
     return v.new(out, np.where(empty, 0, np.where(lost, np.inf, radius)))

@@ -51,7 +51,6 @@ class Precision:
 
 
 # STRICT: every intermediate in the dtype itself.  FUSED: the dtype outside, float32 inside one kernel.
-CLASSES = ("STRICT", "FUSED")
 PRECISIONS: dict[str, dict[str, Precision]] = {
     "float64": {"STRICT": Precision(FLOAT64, FLOAT64, FLOAT64, FLOAT64)},
     "float32": {"STRICT": Precision(FLOAT32, FLOAT32, FLOAT32, FLOAT32)},

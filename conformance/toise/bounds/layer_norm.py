@@ -11,6 +11,11 @@ it is updated or merged (Welford 1962; Chan, Golub & LeVeque 1983).
 What an element does not share with its row, own_i = u (|d_i| + r_m), enters to first order:
 mean(2 (|d_i| + r_m) own_i + own_i^2).
 
+That holds for two passes.  A variance that is updated or merged errs to first order in the mean's error, by
+up to 2 r_m mean|d|, more than its radius here; the result still lies within its own, because the centred
+value below is given r_m + 2 u (|x| + |m|) for every element.  This is measured (Welford and Chan merges, in
+the tests), not proven: do not use the radius of the variance alone.
+
 **The centred value** may be formed as x r - m r with r = 1/sqrt(variance + eps), and then rounds
 relative to x and m, not to their difference: r_m + 2 u (|x| + |m|).
 

@@ -4,6 +4,8 @@ from toise.inputs.attention import Attention, attention_inputs
 from toise.inputs.layer_norm import TokenRows, token_rows
 from toise.inputs.recipes import RECIPE_VERSION, Case, Recipe, Recipes
 
+# Contents that are whole numbers, or halves, of a few bits: sums and products with powers of two are exact in every dtype.
+EXACT = ("literal", "ramp", "integers")
 # What the requirements on every operation (GEN) are tried on.
 ANY_INPUTS: dict[str, Recipes] = {
     "attention": attention_inputs(),
@@ -12,6 +14,7 @@ ANY_INPUTS: dict[str, Recipes] = {
 
 __all__ = [
     "ANY_INPUTS",
+    "EXACT",
     "RECIPE_VERSION",
     "Attention",
     "Case",

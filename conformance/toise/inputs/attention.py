@@ -58,7 +58,7 @@ class Attention(Recipe):
             options["causal"] = True
         if self.scale is not None:
             options["scale"] = self.scale
-        return Case(self.operation, arrays, options, self.seed)
+        return Case(self.operation, arrays, options, self.seed, len(self.lead))
 
     def _queries_and_keys(self, q: tuple[int, ...], k: tuple[int, ...]) -> tuple[Array, Array]:
         if self.content == "literal":
@@ -81,8 +81,8 @@ class Attention(Recipe):
             sign = np.where(np.arange(self.d_k) % 2, -1.0, 1.0) if self.d_k > 1 else 2.0**-3
             return 8 * queries[..., pair], 8 * keys[..., pair] * sign
         if self.content == "low":
-            # All features of q are positive and all of k negative: each score is near -25000 / sqrt(d_k).
-            size = 160 / np.sqrt(self.d_k)
+            # All features of q are positive and all of k negative: each score is near -25600.
+            size = 160 / self.d_k**0.25
             return size * (1 + 0.01 * queries), -size * (1 + 0.01 * keys)
         raise ValueError(f"unknown content {self.content!r}; required: literal, {', '.join(CHOICES['content'])}")
 

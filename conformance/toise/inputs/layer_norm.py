@@ -47,7 +47,7 @@ class TokenRows(Recipe):
             "beta": _parameter(self.beta, self.seed, 3, self.d),
         }
         options = {} if self.eps is None else {"eps": self.eps}
-        return Case(self.operation, {name: rounded(array) for name, array in arrays.items()}, options, self.seed)
+        return Case(self.operation, {name: rounded(array) for name, array in arrays.items()}, options, self.seed, len(self.lead))
 
     def _content(self, shape: tuple[int, ...]) -> Array:
         if self.content == "literal":

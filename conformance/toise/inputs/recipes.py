@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
@@ -106,7 +106,8 @@ class Case:
     arrays: Mapping[str, Array]
     options: Mapping[str, Any]
     seed: int = 0
-    literal: bool = field(default=False)
+    leading: int = 0
+    """How many leading axes the recipe asked for."""
 
     def __getattr__(self, name: str) -> Any:
         for group in ("arrays", "options"):

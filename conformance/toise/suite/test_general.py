@@ -4,7 +4,7 @@ import numpy as np
 
 from toise.engine import requirement
 from toise.inputs import ANY_INPUTS, attention_inputs, token_rows
-from toise.verdict import Irrelevant, NotApplicable, NotProvided, Violation, assert_finite, assert_same, assert_that
+from toise.verdict import Irrelevant, NotApplicable, NotProvided, Violation, assert_finite, assert_same, assert_that, note_checked
 
 BATCHES = ((2,), (2, 3), (3,), (1, 2), (2, 1))
 BATCHED = {
@@ -30,9 +30,9 @@ SMALL = {
 @requirement("GEN-1", call=ANY_INPUTS)
 def test_the_shape_is_the_one_that_the_operation_defines(backend, call):
     """Any other shape is wrong, also one that broadcasting would accept."""
-    got = backend.run(call).got.shape  # a wrong shape is a violation in every test that reads a result
+    backend.run(call)  # a wrong shape is a violation in every test that reads a result
 
-    assert_that(got == backend.shape(call), "shape", f"shape {got}; required {backend.shape(call)}")
+    note_checked(1)
 
 
 @requirement("GEN-2", call=ANY_INPUTS)
@@ -85,15 +85,15 @@ def test_earlier_calls_have_no_influence(backend, call):
     message = "other contents of the same shapes gave the result of the call before"
     assert_that(not stale, "state", message, got=between.got, required=between.value)
 
-    for name, native in natives.items():
-        backend.arrays.overwrite(native, other.arrays[name])
-    reused = backend.read(other, backend.invoke(other, natives))
-    assert_same(reused, between, kind="state", what="result, for new contents in the same memory, ")
-
     later = backend.arrays.numbers(first.native)
     kept = np.array_equal(later, first.got, equal_nan=True)
     message = "an earlier result changed when the operation was called again"
     assert_that(kept, "state", message, got=later, required=first.got)
+
+    for name, native in natives.items():
+        backend.arrays.overwrite(native, other.arrays[name])
+    reused = backend.read(other, backend.invoke(other, natives))
+    assert_same(reused, between, kind="state", what="result, for new contents in the same memory, ")
 
 
 @requirement("GEN-6", call=MASKED)
@@ -115,20 +115,19 @@ def test_the_memory_layout_has_no_influence(backend, call):
 
 @requirement("GEN-7", call=BATCHED)
 def test_the_entries_of_a_batch_are_independent(backend, call):
-    """The first entry of the leading axis alone gives what it gives within the batch."""
+    """The last entry of the first leading axis gives alone what it gives after all the others."""
     batch = backend.run(call)
-    first = call.replace(**{name: array[:1] for name, array in call.arrays.items() if name not in SHARED})
+    last = backend.run(of_entries(call, np.s_[-1:]))
 
-    assert_same(backend.run(first), batch, at=np.s_[:1], what="first entry, alone, ")
+    assert_same(last, batch, at=np.s_[-1:], what="last entry, alone, ")
 
 
 @requirement("GEN-8", call=BATCHED)
 def test_a_size_of_zero_gives_an_empty_result(backend, call):
     """No entries in the batch, or no rows: the result is empty and has the shape that it should."""
-    for name in ("leading axis", "rows"):
-        empty = without_entries(call) if name == "leading axis" else without_rows(call)
-        answer = backend.run(empty)
-        assert_that(answer.got.size == 0, "shape", f"with {name} of size 0, the result has {answer.got.size} elements")
+    for what, empty in (("leading axis", of_entries(call, np.s_[:0])), ("rows", without_rows(call))):
+        elements = backend.run(empty).got.size
+        assert_that(elements == 0, "shape", f"with {what} of size 0, the result has {elements} elements")
 
 
 @requirement("GEN-9", call=SMALL)
@@ -140,8 +139,10 @@ def test_a_malformed_call_is_rejected(backend, call):
     for what, malformed in malformed_calls(call):
         try:
             result = backend.invoke(malformed, backend.natives(malformed))
-        except (Violation, NotProvided):
+        except NotProvided:
             rejected = True
+        except Violation as violation:
+            rejected = violation.kind == "raised"
         else:
             rejected = False
             what = f"{what}, and returned shape {tuple(result.shape)}"
@@ -178,9 +179,12 @@ def scrambled(call):
     return call.replace(**{name: -2.0 * np.flip(array) for name, array in call.arrays.items()})
 
 
-def without_entries(call):
-    """Return the same call with a leading axis of size 0."""
-    return call.replace(**{name: array[:0] for name, array in call.arrays.items() if name not in SHARED})
+def of_entries(call, part):
+    """Return the same call with that part of the first leading axis."""
+    if not call.leading:
+        raise NotApplicable("inputs without leading axes have no entries")
+    arrays = {name: array[part] for name, array in call.arrays.items() if name not in SHARED}
+    return call.replace(**arrays)
 
 
 def without_rows(call):

@@ -3,11 +3,9 @@
 import numpy as np
 
 from toise.engine import requirement
-from toise.inputs import token_rows
+from toise.inputs import EXACT, token_rows
+from toise.operations import OPERATIONS
 from toise.verdict import assert_close, assert_formula, assert_same, assert_that
-
-# Whole numbers of a few bits: sums and products with powers of two are exact in every dtype.
-EXACT = ("literal", "ramp", "integers")
 
 
 @requirement("LN-1", rows=token_rows())
@@ -77,17 +75,17 @@ def test_scaling_a_row_and_eps_changes_nothing(backend, rows):
 
 @requirement("LN-7", rows=token_rows(lead=((2,), (5,), (2, 3), (3,), (1, 2), (17,))))
 def test_a_row_depends_on_itself_alone(backend, rows):
-    """The first row gives alone what it gives among other rows.
+    """The last row gives alone what it gives after other rows.
 
-    The others are loud: a statistic that mixes rows would be theirs.
+    The others are loud: a statistic that mixes rows, or is carried over from the row before, would be theirs.
     """
-    first = np.s_[(slice(1),) * (rows.x.ndim - 1)]
+    last = np.s_[(slice(-1, None),) * (rows.x.ndim - 1)]
     loud = np.round(4 * rows.normal(1, rows.x.shape)) * 64 + 1024  # exact in every dtype
-    loud[first] = rows.x[first]
+    loud[last] = rows.x[last]
     among = backend.layer_norm(loud, rows.gamma, rows.beta, **rows.options)
-    alone = backend.layer_norm(rows.x[first], rows.gamma, rows.beta, **rows.options)
+    alone = backend.layer_norm(rows.x[last], rows.gamma, rows.beta, **rows.options)
 
-    assert_same(alone, among, at=first, what="first row, alone, ")
+    assert_same(alone, among, at=last, what="last row, alone, ")
 
 
 @requirement("LN-8", rows=token_rows(gamma=("powers",), beta=("normal",)))
@@ -113,7 +111,7 @@ def test_permuting_the_features_permutes_the_result(backend, rows):
 @requirement(
     "LN-10", rows=token_rows(content=("tiny", "normal"), exponent=(0, -2), eps=(0.25, 0.5, 1.0), d=(2, 3, 4, 5, 8, 16, 33))
 )
-def test_eps_is_the_one_that_was_given(backend, rows):
+def test_an_explicit_eps_replaces_the_default(backend, rows):
     """The default is 1e-5, and a larger eps gives smaller numbers: an eps that is ignored gives the same ones."""
     default = backend.layer_norm(rows.x, rows.gamma, rows.beta)
     assert_same(
@@ -130,7 +128,7 @@ def test_eps_is_the_one_that_was_given(backend, rows):
 
 @requirement("LN-11", rows=token_rows(content=("integers", "ramp"), exponent=(0,), d=(8, 16, 64, 65, 128, 255)))
 def test_a_small_spread_beside_a_large_mean_is_kept(backend, rows):
-    """Beside a mean of hundreds or thousands of deviations the result is what it is beside none.
+    """Beside a mean far larger than the deviations the result is what it is beside none.
 
     The numbers are whole and exact in the dtype; E[x^2] - E[x]^2 would lose their digits.
     """
@@ -148,16 +146,16 @@ def test_without_eps_it_is_the_formula_of_the_source(backend, rows):
 
 
 @requirement("LN-13", rows=token_rows(gamma=("ones",), beta=("zeros",)))
-def test_a_normalised_row_has_mean_zero(backend, rows):
+def test_a_normalised_row_has_mean_zero_and_variance_below_one(backend, rows):
     """The features of a normalised row sum to zero, and their squares to d v / (v + eps)."""
     y = backend.layer_norm(rows.x, rows.gamma, rows.beta, **rows.options)
 
     zero = np.zeros(y.got.shape[:-1])
     assert_close(y.got.sum(axis=-1), zero, radius_of_sum(y.radius) + rounding(y.value), what="sum of row ")
-    d, v = rows.x.shape[-1], rows.x.var(axis=-1)
+    d, v, eps = rows.x.shape[-1], rows.x.var(axis=-1), rows.options.get("eps", OPERATIONS["layer_norm"].options["eps"])
     squares, radius = sum_of_squares(y)
-    v_radius = 8 * d * 2.0**-53 * (rows.x**2).mean(axis=-1) / (v + rows.options.get("eps", 1e-5))
-    assert_close(squares, d * v / (v + rows.options.get("eps", 1e-5)), radius + d * v_radius, what="sum of squares of row ")
+    v_radius = 8 * d * 2.0**-53 * (rows.x**2).mean(axis=-1) / (v + eps)
+    assert_close(squares, d * v / (v + eps), radius + d * v_radius, what="sum of squares of row ")
 
 
 def sum_of_squares(y):
