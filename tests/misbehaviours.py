@@ -120,7 +120,7 @@ def judged(target: object, requirements: Iterable[str], *, budget: str = "smoke"
     backends: dict[str, Any] = {}
     with run.engine.quiet():
         rows = [run.judge_unit(unit, loaded, backends, budget=budget, seed=seed) for unit in units]
-    return run.assemble(loaded, units, rows, (), {"budget": budget, "seed": seed, "strict": False})
+    return run.assemble(loaded, rows, (), {"budget": budget, "seed": seed, "strict": False})
 
 
 def spoiled(spoil: Callable[[Any, Library], Any]) -> Wrapper:
@@ -431,6 +431,15 @@ def top_left(function, library):
     return call
 
 
+def some_key(library, q, k, mask, causal):
+    """Tell which queries have a key."""
+    n, m = q.shape[-2], k.shape[-2]
+    allowed = library.module.ones((n, m), dtype=bool)
+    if causal:
+        allowed = library.module.tril(allowed, m - n)
+    return (allowed if mask is None else allowed & mask).any(-1)
+
+
 def empty_rows(fill: Callable[[Any], Any]) -> Wrapper:
     """A query without any key gives something else than zeros."""
 
@@ -438,9 +447,7 @@ def empty_rows(fill: Callable[[Any], Any]) -> Wrapper:
         @functools.wraps(function)
         def call(q, k, v, *, mask=None, causal=False, scale=None):
             y = function(q, k, v, mask=mask, causal=causal, scale=scale)
-            if mask is None:
-                return y
-            return library.module.where(mask.any(-1)[..., None], y, fill(v))
+            return library.module.where(some_key(library, q, k, mask, causal)[..., None], y, fill(v))
 
         return call
 
@@ -456,7 +463,7 @@ def empty_rows_raise(function, library):
 
     @functools.wraps(function)
     def call(q, k, v, *, mask=None, causal=False, scale=None):
-        if mask is not None and not mask.any(-1).all():
+        if not some_key(library, q, k, mask, causal).all():
             raise ValueError("a query without any key")
         return function(q, k, v, mask=mask, causal=causal, scale=scale)
 

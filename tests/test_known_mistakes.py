@@ -107,7 +107,7 @@ ATTENTION = {
     "causal order one too high": (attention_with(order=lambda n, m: np.tri(n, m, m - n + 1, dtype=bool)), "ATT-16", "ATT-4"),
     "causal order one too low": (attention_with(order=lambda n, m: np.tri(n, m, m - n - 1, dtype=bool)), "ATT-16", "ATT-4"),
     "no maximum taken off": (attention_with(weights=unshifted), "ATT-11", "ATT-13"),
-    "last key lost": (attention_with(weights=without_the_last_key), "ATT-13", "ATT-2"),
+    "last key lost": (attention_with(weights=without_the_last_key), "ATT-13", "ATT-7"),
     "low scores clipped": (attention_with(weights=low_scores_clipped), "ATT-4", "ATT-13"),
 }
 
@@ -140,6 +140,14 @@ def over_all_axes(x):
     return two_passes(x, axis=axes) if x.size else (x[..., :1], x[..., :1])
 
 
+def carried_over(x):
+    """Return means in which a tenth of the row before is left, as of an accumulator that is not cleared."""
+    mean, variance = two_passes(x)
+    if x.ndim > 1:
+        mean[..., 1:, :] += mean[..., :-1, :] / 10
+    return mean, variance
+
+
 def without_mean(x):
     """Return what RMS normalisation takes for a mean and a variance."""
     return np.zeros_like(x[..., :1]), (x * x).mean(axis=-1, keepdims=True)
@@ -161,6 +169,7 @@ LAYER_NORM = {
     ),
     "one pass": (layer_norm_with(statistics=one_pass), "LN-11", "LN-8"),
     "statistics over all axes": (layer_norm_with(statistics=over_all_axes), "LN-7", "LN-9"),
+    "a row carried over": (layer_norm_with(statistics=carried_over), "LN-7", "LN-9"),
     "statistics over the rows": (
         layer_norm_with(statistics=lambda x: two_passes(x, axis=-2) if x.ndim > 1 and x.size else two_passes(x)),
         "LN-7",

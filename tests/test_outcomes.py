@@ -138,7 +138,12 @@ MISBEHAVIOURS = {
         {"GEN-6": fail("layout")},
         ("GEN-1", "GEN-2", "GEN-3", "GEN-4", "GEN-5", "GEN-7", "GEN-11", "FORMULA"),
     ),
-    "exits": (exits, BOTH, {"GEN-1": ("CRASH", KINDS["exit"]), "FORMULA": ("CRASH", KINDS["exit"]), "GEN-11": warn("exit")}, ()),
+    "exits": (
+        exits,
+        BOTH,
+        {"GEN-1": ("CRASH", KINDS["exit"]), "FORMULA": ("CRASH", KINDS["exit"]), "GEN-11": ("CRASH", KINDS["exit"])},
+        (),
+    ),
     "drops eps": (
         drops("eps"),
         ("layer_norm",),

@@ -213,9 +213,13 @@ def test_a_second_call_that_is_not_finite_fails(number):
 
 
 @pytest.mark.parametrize("number", [NAN, INF])
-def test_a_first_call_that_is_not_finite_is_no_yardstick(number):
-    """That it should be finite is for other requirements to say."""
-    assert_same(answer([5.0], radius=1.0), answer([number], radius=1.0))
+def test_a_first_call_that_is_not_finite_has_to_be_repeated(number):
+    """A number in one call and NaN in the other are not the same; that neither should be NaN, other requirements say."""
+    assert_same(answer([number], radius=1.0), answer([number], radius=1.0))
+    with pytest.raises(Violation) as caught:
+        assert_same(answer([5.0], radius=1.0), answer([number], radius=1.0))
+
+    assert caught.value.kind == "non-finite"
 
 
 def test_a_law_is_not_asked_where_either_radius_is_infinite():

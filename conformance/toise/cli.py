@@ -136,7 +136,7 @@ def _judge(targets: tuple[str, ...], options: dict[str, Any]) -> Any:
     for name, target, (units, excluded) in zip(targets, loaded, plans, strict=True):
         job = Job(name, options["device"], options["budget"], options["seed"], options["workers"])
         rows = _rows(job, target, units)
-        yield assemble(target, units, rows, excluded, settings)
+        yield assemble(target, rows, excluded, settings, complete=len(rows) == len(units))
 
 
 def _rows(job: Job, target: Any, units: list[Any]) -> list[Any]:

@@ -282,7 +282,7 @@ def _outcome(trial: Trial, again: str) -> tuple[str, str, Counterexample | None]
     if trial.failures:
         recipe = min(trial.failures, key=lambda recipe: (recipe.weight(), str(recipe)))
         violation = trial.failures[recipe]
-        if trial.attempt(recipe) is None:
+        if Trial(trial.prop, trial.backend, trial.operation).attempt(recipe) is None:
             violation.kind = "unrepeatable"
             violation.message += "; the same call passed when it was made again"
         broken = "WARN" if trial.prop.requirement.level == "SHOULD" else "FAIL"

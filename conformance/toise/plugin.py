@@ -117,17 +117,21 @@ class Session:
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Say what pytest has no word for."""
         from toise.report import Row
-        from toise.terminal import failure_text
+        from toise.run import assemble
+        from toise.terminal import failure_text, heading
 
         if not self.rows:
             return
         rows = [Row.from_json(row) for row in self.rows]
-        terminalreporter.section(f"toise: {self.target.name}")
+        settings = {"budget": self.budget, "seed": self.seed, "strict": self.strict}
+        report = assemble(self.target, rows, (), settings)
+        terminalreporter.section("toise")
+        for line in heading(report):
+            terminalreporter.write_line(line)
         for row in rows:
             if row.outcome == "WARN":
                 terminalreporter.write_line(failure_text(row))
-        counts = {outcome: sum(row.outcome == outcome for row in rows) for outcome in dict.fromkeys(row.outcome for row in rows)}
-        terminalreporter.write_line(" · ".join(f"{count} {outcome}" for outcome, count in counts.items()))
+        terminalreporter.write_line(" · ".join(f"{count} {outcome}" for outcome, count in report.counts.items() if count))
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:

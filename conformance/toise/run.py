@@ -63,7 +63,7 @@ def verify(
             return [judge_unit(unit, loaded, backends, budget=budget, seed=seed) for unit in units]
 
     rows = engine.outside_other_tests(judge_all)
-    return assemble(loaded, units, rows, excluded, settings)
+    return assemble(loaded, rows, excluded, settings)
 
 
 def plan(
@@ -104,16 +104,16 @@ def judge_unit(unit: Unit, target: Target, backends: dict[str, Backend], *, budg
 
 
 def assemble(
-    target: Target, units: Iterable[Unit], rows: list[Row], excluded: Iterable[Unit], settings: dict[str, Any]
+    target: Target, rows: Iterable[Row], excluded: Iterable[Unit], settings: dict[str, Any], *, complete: bool = True
 ) -> Report:
-    """Put the rows together with all that they rest on; a unit without a row leaves the report incomplete."""
+    """Put the rows together with all that they rest on; a run that was cut short is not complete."""
     return Report(
         target=target.name,
         declarations=declared(target),
         environment=environment(target),
         settings=settings,
         results=(*rows, *(unjudged(unit, target, "NOT RUN", EXCLUDED) for unit in excluded)),
-        complete=len(rows) == len(list(units)),
+        complete=complete,
     )
 
 

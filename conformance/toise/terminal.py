@@ -6,11 +6,13 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.console import Console, Group
+import toise_spec
 from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from toise.report import Report, Row
 
 COLOURS = {
@@ -27,7 +29,8 @@ NUMBERS_SHOWN = 24
 
 def print_report(report: Report, console: Console) -> None:
     """Print what was declared, the table, each failure, the reasons of what was not judged, and the verdict."""
-    console.print(_heading(report))
+    for line in heading(report):
+        console.print(Text(line), soft_wrap=True)
     console.print(_table(report))
     for row in _told(report):
         console.print(Text(failure_text(row), style=""), soft_wrap=True)
@@ -39,8 +42,9 @@ def print_report(report: Report, console: Console) -> None:
 
 def failure_text(row: Row) -> str:
     """Return everything that one failing row has to say, as plain text."""
+    place = f"{row.operation} · {row.dtype} {row.precision} on {row.device}"
     lines = [
-        f"{row.outcome} {row.requirement} · {row.operation} · {row.dtype} on {row.device} · {row.reason}",
+        f"{row.outcome} {row.requirement} of specification {toise_spec.VERSION} · {place} · {row.reason}",
         f"  {row.sentence}",
     ]
     shown = row.counterexample
@@ -63,25 +67,21 @@ def failure_text(row: Row) -> str:
     return "\n".join(lines)
 
 
-def _heading(report: Report) -> Group:
+def heading(report: Report) -> list[str]:
+    """Return what the verdicts rest on: the target, the versions, the settings, the declarations."""
     declared, where = report.declarations, report.environment
     named = " ".join(part for part in (declared["name"], declared["version"]) if part)
+    settings = [f"{name} {value}" for name, value in report.settings.items() if name != "strict"]
     lines = [
-        Text.assemble(
-            (report.target, "bold"), f" · {named} " if named else " ", f"· {declared['arrays']} arrays on {declared['device']}"
-        ),
-        Text(
-            f"specification {where['specification']} · toise {where['toise']} · "
-            + " · ".join(f"{name} {value}" for name, value in report.settings.items() if name != "strict")
-        ),
+        " · ".join(part for part in (report.target, named, f"{declared['arrays']} arrays on {declared['device']}") if part),
+        " · ".join((f"specification {where['specification']}", f"toise {where['toise']}", *settings)),
     ]
     for name, choices in declared["operations"].items():
         words = [f"{key} {value}" for key, value in choices.items() if isinstance(value, str) and value]
         words += [f"precision {dtype} {kind}" for dtype, kind in choices["precision"].items()]
         if words:
-            lines.append(Text(f"declared for {name}: {', '.join(words)}", style="dim"))
-    lines += [Text(f"note: {note}", style="dim") for note in declared["notes"]]
-    return Group(*lines)
+            lines.append(f"declared for {name}: {', '.join(words)}")
+    return [*lines, *(f"note: {note}" for note in declared["notes"])]
 
 
 def _table(report: Report) -> Table:
