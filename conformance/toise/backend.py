@@ -132,6 +132,9 @@ class Backend:
         operation = OPERATIONS[case.operation]
         if case.operation not in self.target.operations:
             raise NotProvided(f"no operation {case.operation}")
+        declared = self.declared(case.operation).domain
+        if not declared.holds(next(iter(case.arrays.values())).ndim, operation.sizes(case)):
+            raise NotProvided(f"outside the declared domain: {declared}")
         options = {}
         for name, value in case.options.items():
             default = operation.options[name]
@@ -159,7 +162,8 @@ class Backend:
             if self.may_raise(case):
                 raise Irrelevant("a query without any key may raise here, as declared") from None
             text = f"{type(error).__name__}: {text_of(error)}".removesuffix(": ")
-            hint = ARRAYS_HINT if not self.target.arrays_declared and isinstance(error, (TypeError, AttributeError)) else ""
+            about_arrays = "ndarray" in text or "Tensor" in text
+            hint = ARRAYS_HINT if about_arrays and not self.target.arrays_declared else ""
             if isinstance(error, SystemExit):
                 raise Violation("exit", f"tried to end the process ({text}); required: a result", got=text) from None
             raise Violation("raised", f"raised {text}; required: a result{hint}", got=text) from None

@@ -44,6 +44,14 @@ class Domain:
         changes = {name: value for name, value in changes.items() if getattr(recipe, name) != value}
         return dataclasses.replace(recipe, **changes) if changes else recipe
 
+    def holds(self, rank: int, sizes: Mapping[str, int]) -> bool:
+        """Tell whether a call with these lengths lies inside; laws make calls of their own from a recipe's."""
+        if self.rank and rank not in self.rank:
+            return False
+        return all(
+            sizes[name] == sizes[rule] if isinstance(rule, str) else sizes[name] in rule for name, rule in self.sizes.items()
+        )
+
     def __str__(self) -> str:
         sizes = [
             f"{name} = {rule if isinstance(rule, str) else ' or '.join(map(str, rule))}" for name, rule in self.sizes.items()

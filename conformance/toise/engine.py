@@ -310,6 +310,8 @@ def _hint(trial: Trial, violation: Violation) -> str:
             "NumPy promotes to float64 where an np.float64 scalar such as np.sqrt(64) takes part; use a Python float: 64 ** 0.5"
         )
     for key, value, other in trial.backend.other_choices(trial.operation):
+        if (value == "raises") != (violation.kind == "raised"):
+            continue
         again = Trial(trial.prop, other, trial.operation)
         if all(again.attempt(recipe) is None for recipe in trial.failures) and again.counts["relevant"]:
             return f'it would hold if the backend declared __toise__ = {{"{trial.operation}": {{"{key}": "{value}"}}}}'

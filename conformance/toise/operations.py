@@ -42,6 +42,7 @@ class Operation:
     name: str
     data: tuple[str, ...]
     options: Mapping[str, Any]
+    sizes: Callable[[Case], dict[str, int]]
     shape: Callable[[Case], tuple[int, ...]]
     value: Callable[[Case, Declaration], Array]
     bound: Callable[[Case, Declaration, Precision], Bounded]
@@ -103,6 +104,7 @@ OPERATIONS: dict[str, Operation] = {
         name="attention",
         data=("q", "k", "v"),
         options={"mask": None, "causal": False, "scale": None},
+        sizes=lambda case: {"n": case.q.shape[-2], "m": case.k.shape[-2], "d_k": case.q.shape[-1], "d_v": case.v.shape[-1]},
         shape=lambda case: (*case.q.shape[:-1], case.v.shape[-1]),
         value=_attention_value,
         bound=_attention_bound,
@@ -112,6 +114,7 @@ OPERATIONS: dict[str, Operation] = {
         name="layer_norm",
         data=("x", "gamma", "beta"),
         options={"eps": 1e-5},
+        sizes=lambda case: {"d": case.x.shape[-1]},
         shape=lambda case: tuple(case.x.shape),
         value=lambda case, declared: toise_reference.layer_norm(case.x, case.gamma, case.beta, **case.options),
         bound=lambda case, declared, precision: bounds.layer_norm(

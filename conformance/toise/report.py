@@ -146,6 +146,12 @@ class Report:
         """How many rows have each outcome."""
         return {outcome: sum(row.outcome == outcome for row in self.results) for outcome in OUTCOMES}
 
+    def __str__(self) -> str:
+        """Say what failed, or that nothing did, in a few lines."""
+        failing = [row for row in self.results if row.outcome in ("CRASH", "FAIL", "NOT RUN", "WARN") and not row.excluded]
+        lines = [f"{row.outcome} {row.requirement} · {row.operation} · {row.dtype} · {row.reason}" for row in failing]
+        return "\n".join([f"{self.target}: {'passed' if self.passed else 'not passed'}", *lines])
+
     @property
     def passed(self) -> bool:
         """At least one MUST passed, none failed or was left without examples, and nothing was cut short."""

@@ -31,7 +31,7 @@ def print_report(report: Report, console: Console) -> None:
     """Print what was declared, the table, each failure, the reasons of what was not judged, and the verdict."""
     for line in heading(report):
         console.print(Text(line), soft_wrap=True)
-    console.print(_table(report))
+    console.print(_table(report, console.width))
     for row in _told(report):
         console.print(Text(failure_text(row), style=""), soft_wrap=True)
         console.print()
@@ -84,14 +84,18 @@ def heading(report: Report) -> list[str]:
     return [*lines, *(f"note: {note}" for note in declared["notes"])]
 
 
-def _table(report: Report) -> Table:
+def _table(report: Report, width: int) -> Table:
     rows = [row for row in report.results if not row.excluded and row.operation in report.declarations["operations"]]
     dtypes = list(dict.fromkeys(row.dtype for row in rows))
     cells = {(row.requirement, row.operation, row.dtype): row for row in rows}
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("id", "operation", *dtypes):
         table.add_column(title, no_wrap=True)
-    table.add_column("what is tested", no_wrap=True, overflow="ellipsis")
+    # The outcomes are never cut: the last column takes what they leave.
+    taken = (
+        6 + 2 + 10 + 2 + sum(2 + max([len(dtype), *(len(_cell(row)) for row in rows if row.dtype == dtype)]) for dtype in dtypes)
+    )
+    table.add_column("what is tested", no_wrap=True, overflow="ellipsis", max_width=max(8, width - taken))
     for id, operation in dict.fromkeys((row.requirement, row.operation) for row in rows):
         line = [cells.get((id, operation, dtype)) for dtype in dtypes]
         first = next(row for row in line if row)

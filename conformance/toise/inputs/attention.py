@@ -146,6 +146,7 @@ FIXED = (
     Attention(lead=(1, 1), n=65, m=129, d_k=64, d_v=16, content="normal", values="indicator", seed=8, mask="some", shape="full"),
     Attention(lead=(1, 1), n=128, m=128, d_k=64, d_v=64, content="normal", values="offset", seed=9, mask="tail"),
     Attention(lead=(1, 1), n=2, m=1030, d_k=8, d_v=16, content="normal", values="indicator", seed=10, mask="some"),
+    Attention(lead=(3, 4), n=5, m=6, d_k=128, d_v=128, content="normal", values="normal", seed=12, mask="some", shape="full"),
     Attention(lead=(1, 1), n=130, m=3, d_k=1, d_v=7, content="integers", values="normal", seed=11, mask="one", scale=-1.0),
 )
 SIZES = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33)
@@ -154,7 +155,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "values": ("ramp", "normal", "indicator", "offset"),
     "n": SIZES,
     "m": (2, *SIZES, 64, 65),
-    "d_k": (1, 2, 3, 4, 5, 8, 16, 17, 64),
+    "d_k": (1, 2, 3, 4, 5, 8, 16, 17, 64, 80, 128),
     "d_v": (1, 2, 3, 4, 5, 8, 16, 17),
     "lead": ((), (1,), (2,), (1, 2), (2, 3), (2, 1)),
     "exponent": (0, 1, -1, 2, -2, -8),

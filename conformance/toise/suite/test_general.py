@@ -17,7 +17,10 @@ EXTREME = {
     ),
     "layer_norm": token_rows(content=("normal", "constant", "outlier", "offset"), exponent=(30, -30, 12, -60, 60)),
 }
-MASKED = {**ANY_INPUTS, "attention": attention_inputs(mask=("none", "some", "tail"))}
+WITH_OPTIONS = {
+    **ANY_INPUTS,
+    "attention": attention_inputs(mask=("none", "some", "tail"), causal=(False, True), scale=(None, 0.5)),
+}
 DEGENERATE = {"attention": attention_inputs(n=(1, 3), m=(1, 5, 17)), "layer_norm": token_rows(d=(1, 6, 9))}
 # The arguments without leading axes.
 SHARED = ("gamma", "beta")
@@ -49,7 +52,7 @@ def test_finite_inputs_give_a_finite_result(backend, call):
     assert_finite(backend.run(call))
 
 
-@requirement("GEN-4", call=MASKED)
+@requirement("GEN-4", call=WITH_OPTIONS)
 def test_inputs_are_left_as_they_were(backend, call):
     """Every input, the mask too, holds the same bits after the call, also after one that fails."""
     natives = backend.natives(call)
@@ -95,7 +98,7 @@ def test_earlier_calls_have_no_influence(backend, call):
     assert_same(reused, between, kind="state", what="result, for new contents in the same memory, ")
 
 
-@requirement("GEN-6", call=MASKED)
+@requirement("GEN-6", call=WITH_OPTIONS)
 def test_the_memory_layout_has_no_influence(backend, call):
     """Each input in turn is transposed, sliced, reversed, offset, expanded or read-only, and the values are the same."""
     plain, tried = backend.run(call), 0
