@@ -1,5 +1,6 @@
 """What several test modules share."""
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -25,6 +26,9 @@ def toise(tmp_path):
 
     def run(*arguments):
         command = [sys.executable, "-m", "toise", *map(str, arguments)]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+        wide = {**os.environ, "COLUMNS": "200"}
+        return subprocess.run(
+            command, env=wide, cwd=tmp_path, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+        )
 
     return run

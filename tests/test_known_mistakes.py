@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import toise
+import toise_reference
 from misbehaviours import judged
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "annotated_layer_norm.py"
@@ -71,6 +72,21 @@ def without_the_last_key(scores, allowed):
     return masked_softmax(scores, allowed & ~(last & (scores.shape[-1] > 2)))
 
 
+def scale_without_mask(q, k, v, *, mask=None, causal=False, scale=None):
+    """Take the mask for given with the default scale alone."""
+    return toise_reference.attention(q, k, v, mask=mask if scale is None else None, causal=causal, scale=scale)
+
+
+def scale_without_order(q, k, v, *, mask=None, causal=False, scale=None):
+    """Lose the causal order on the path that an explicit scale takes, as in keras-team/keras#23038."""
+    return toise_reference.attention(q, k, v, mask=mask, causal=causal and scale is None, scale=scale)
+
+
+def order_without_scale(q, k, v, *, mask=None, causal=False, scale=None):
+    """Lose the scale on the path that the causal order takes."""
+    return toise_reference.attention(q, k, v, mask=mask, causal=causal, scale=None if causal else scale)
+
+
 def low_scores_clipped(scores, allowed):
     """Return weights that take any score below -10000 for the mark of a hidden key, and all of them for one another."""
     return softmax(np.maximum(np.where(allowed, scores, -np.inf), np.float32(-1e4)))
@@ -108,6 +124,9 @@ ATTENTION = {
     "causal order one too low": (attention_with(order=lambda n, m: np.tri(n, m, m - n - 1, dtype=bool)), "ATT-16", "ATT-4"),
     "no maximum taken off": (attention_with(weights=unshifted), "ATT-11", "ATT-13"),
     "last key lost": (attention_with(weights=without_the_last_key), "ATT-13", "ATT-7"),
+    "mask lost beside a scale": (scale_without_mask, "ATT-5", "ATT-4"),
+    "causal order lost beside a scale": (scale_without_order, "ATT-15", "ATT-14"),
+    "scale lost beside the causal order": (order_without_scale, "ATT-9", "ATT-14"),
     "low scores clipped": (attention_with(weights=low_scores_clipped), "ATT-4", "ATT-13"),
 }
 

@@ -155,7 +155,7 @@ MISBEHAVIOURS = {
         drops("mask"),
         ("attention",),
         {"ATT-4": fail("value"), "ATT-5": fail("value"), "ATT-17": fail("value")},
-        ("GEN-1", "ATT-1", "ATT-2", "ATT-9", "ATT-14"),
+        ("GEN-1", "ATT-1", "ATT-2", "ATT-8", "ATT-14"),
     ),
     "drops causal": (
         drops("causal"),

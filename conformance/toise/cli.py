@@ -6,7 +6,9 @@ import contextlib
 import os
 import secrets
 import signal
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from toise.workers import Job
 
 RANDOM = "random"
+# The file to which a supervised command writes its exit status.
+JUDGED = "TOISE_JUDGED"
 
 
 class Names(click.ParamType):  # type: ignore[type-arg,unused-ignore]
@@ -187,7 +191,13 @@ def _console() -> Console:
     """Return a console as wide as the terminal, or 120 columns where there is none, as in CI."""
     from rich.console import Console
 
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    class Told(Console):
+        def on_broken_pipe(self) -> None:
+            """Keep the exit status when whoever read the output has gone, as `head` does."""
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    wide = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120
+    return Told(highlight=False, width=wide)
 
 
 def _writable(path: Path) -> None:
@@ -224,6 +234,7 @@ def list_requirements(select: str) -> None:
 @click.argument("ids", metavar="ID...", nargs=-1, required=True)
 def explain(ids: tuple[str, ...]) -> None:
     """Print a requirement: what it asks, why, what is right and wrong, and how it is tested."""
+    import re
     import textwrap
 
     import toise_spec
@@ -236,7 +247,8 @@ def explain(ids: tuple[str, ...]) -> None:
         click.echo(f"{item.id} · {item.level} · {item.slug} · since {item.since}\n")
         click.echo(textwrap.fill(item.sentence, 100, initial_indent="  ", subsequent_indent="  ") + "\n")
         for name in ("why", "right", "wrong", "exceptions", "source"):
-            text = textwrap.fill(getattr(item, name), 100, initial_indent=f"  {name:<11}", subsequent_indent=" " * 13)
+            plain = re.sub(r"\[([^\]]+)\]\([^)]*\)", r"\1", getattr(item, name))
+            text = textwrap.fill(plain, 100, initial_indent=f"  {name:<11}", subsequent_indent=" " * 13)
             click.echo(text)
         click.echo(f"  {'tested by':<11}{tests[item.id].name}\n")
 
@@ -249,6 +261,8 @@ def init(file: Path) -> None:
 
     from toise.errors import TargetError
 
+    if file.suffix != ".py":
+        raise TargetError(f"{file} should end in .py: that is how `toise check` knows a file")
     if file.exists():
         raise TargetError(f"{file} exists already; name a new file")
     skeleton = (resources.files("toise") / "skeleton.py.txt").read_text(encoding="utf-8")
@@ -265,6 +279,8 @@ def main() -> NoReturn:
 
     from toise.errors import TargetError, ToiseError
 
+    if sys.argv[1:2] == ["check"] and JUDGED not in os.environ:
+        sys.exit(_supervised())
     _keep_hypothesis_tidy()
     try:
         code = toise.main(standalone_mode=False) or 0
@@ -275,10 +291,6 @@ def main() -> NoReturn:
         code = 2
     except (click.Abort, KeyboardInterrupt):
         code = _fail(130, "interrupted")
-    except BrokenPipeError:
-        # Whoever read the output has gone; the verdict cannot be told.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
     except ToiseError as error:
         code = _fail(3, f"Toise itself failed, and gives no verdict: {error}")
     except Exception as error:  # noqa: BLE001 - never a traceback of ours
@@ -287,7 +299,30 @@ def main() -> NoReturn:
             last = last.tb_next
         where = f" at {Path(last.tb_frame.f_code.co_filename).name}:{last.tb_lineno}" if last else ""
         code = _fail(3, f"Toise itself failed, and gives no verdict: {type(error).__name__}: {error}{where}")
+    if JUDGED in os.environ:
+        sys.stdout.flush()
+        Path(os.environ[JUDGED]).write_text(str(code), encoding="utf-8")
     sys.exit(code)
+
+
+def _supervised() -> int:
+    """Run the command in a process of its own: a target that ends it must not look like a verdict.
+
+    The child writes its exit status to a file as its last act; `os._exit(0)` in a target does not.
+    """
+    with tempfile.TemporaryDirectory(prefix="toise-") as room:
+        told = Path(room) / "status"
+        command = [sys.executable, "-m", "toise", *sys.argv[1:]]
+        # A group of its own: Ctrl-C reaches the child once, from here.
+        with subprocess.Popen(command, env={**os.environ, JUDGED: str(told)}, start_new_session=True) as child:  # noqa: S603 - this very command
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda got, _: child.send_signal(got))
+            child.wait()
+        if told.exists():
+            return int(told.read_text(encoding="utf-8"))
+    code = child.returncode
+    how = f"with exit status {code}" if code >= 0 else f"by signal {-code} ({signal.Signals(-code).name})"
+    return _fail(1, f"CRASH: the process ended {how} while a target was loaded or judged; `-n 1` shows on which requirement")
 
 
 def _fail(code: int, text: str) -> int:
@@ -299,7 +334,6 @@ def _keep_hypothesis_tidy() -> None:
     """Keep Hypothesis from leaving a `.hypothesis` folder where the command is run."""
     import atexit
     import shutil
-    import tempfile
 
     if "HYPOTHESIS_STORAGE_DIRECTORY" not in os.environ:
         folder = tempfile.mkdtemp(prefix="toise-")

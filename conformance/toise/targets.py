@@ -21,7 +21,7 @@ from toise.errors import TargetError, text_of
 from toise.operations import OPERATIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from toise.arrays import ArrayType
     from toise.declarations import Declarations
@@ -70,6 +70,7 @@ def load(target: object, *, device: str | None = None, declare: Mapping[str, Any
     if not arrays_declared and _uses_only_torch(operations.values()):
         given["arrays"] = "torch"
         notes = ("arrays: torch, because the functions' module imports torch and not numpy",)
+    notes += tuple(_misnamed(operations))
     try:
         declarations = parse(given)
         arrays = array_type(declarations.arrays, device or declarations.device)
@@ -90,6 +91,19 @@ def _operations(name: str, thing: object, read: Callable[[str], Any]) -> dict[st
     return operations
 
 
+def _misnamed(operations: Mapping[str, Callable[..., Any]]) -> Iterator[str]:
+    """Yield a note for each operation with optional parameters that are never passed."""
+    for name, function in operations.items():
+        try:
+            parameters = list(inspect.signature(function).parameters.values())[len(OPERATIONS[name].data) :]
+        except (TypeError, ValueError):
+            continue
+        known = OPERATIONS[name].options
+        other = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name not in known]
+        if other:
+            yield f"{', '.join(other)} of {name} is never passed: its options are called {', '.join(known)}"
+
+
 def _mapping(what: str, given: object) -> Mapping[str, Any]:
     if given is None:
         return {}
@@ -102,6 +116,8 @@ def _find(target: str) -> object:
     if target in BUILT_IN:
         module = BUILT_IN[target]
         return _import(target, lambda: importlib.import_module(module))
+    if ".py:" in target:
+        raise TargetError(f"{target}: an object is taken from a module: write {target.replace('.py:', ':')}")
     if target.endswith(".py") or "/" in target or "\\" in target:
         return _import(target, lambda: _load_file(Path(target)))
     module, _, attribute = target.removeprefix("module:").partition(":")

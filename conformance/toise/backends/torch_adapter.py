@@ -30,9 +30,12 @@ def attention(
     causal: bool = False,
     scale: float | None = None,
 ) -> torch.Tensor:
-    """Call `scaled_dot_product_attention`, which takes a mask or is_causal, not both."""
+    """Call `scaled_dot_product_attention`, inside the domain where it has an answer."""
     if mask is not None and causal:
         raise Unsupported("scaled_dot_product_attention takes attn_mask or is_causal, not both")
+    if causal and scale is not None and scale <= 0 and q.device.type == "cpu":
+        # It masks before it scales: -inf times 0, or times a negative number, ends in NaN (seen in 2.13.0).
+        raise Unsupported("on a CPU, scaled_dot_product_attention with is_causal gives NaN for a scale of 0 or less")
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, scale=scale)
 
 

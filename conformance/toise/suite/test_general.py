@@ -17,10 +17,10 @@ EXTREME = {
     ),
     "layer_norm": token_rows(content=("normal", "constant", "outlier", "offset"), exponent=(30, -30, 12, -60, 60)),
 }
-WITH_OPTIONS = {
-    **ANY_INPUTS,
-    "attention": attention_inputs(mask=("none", "some", "tail"), causal=(False, True), scale=(None, 0.5)),
-}
+# With options in half of the examples, so that enough are left for a backend that has none.
+MASKS = ("none", "none", "some", "tail")
+MASKED = {**ANY_INPUTS, "attention": attention_inputs(mask=MASKS)}
+WITH_OPTIONS = {**ANY_INPUTS, "attention": attention_inputs(mask=MASKS, causal=(False, False, False, True))}
 DEGENERATE = {"attention": attention_inputs(n=(1, 3), m=(1, 5, 17)), "layer_norm": token_rows(d=(1, 6, 9))}
 # The arguments without leading axes.
 SHARED = ("gamma", "beta")
@@ -98,7 +98,7 @@ def test_earlier_calls_have_no_influence(backend, call):
     assert_same(reused, between, kind="state", what="result, for new contents in the same memory, ")
 
 
-@requirement("GEN-6", call=WITH_OPTIONS)
+@requirement("GEN-6", call=MASKED)
 def test_the_memory_layout_has_no_influence(backend, call):
     """Each input in turn is transposed, sliced, reversed, offset, expanded or read-only, and the values are the same."""
     plain, tried = backend.run(call), 0
