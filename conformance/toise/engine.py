@@ -108,6 +108,11 @@ def properties() -> list[Property]:
     return list(found.values())
 
 
+def property_of(id: str) -> Property:
+    """Return the property test of one requirement."""
+    return next(prop for prop in properties() if prop.id == id)
+
+
 @dataclass
 class Trial:
     """The examples of one requirement on one backend, and what they showed."""

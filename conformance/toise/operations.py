@@ -118,7 +118,7 @@ OPERATIONS: dict[str, Operation] = {
         shape=lambda case: tuple(case.x.shape),
         value=lambda case, declared: toise_reference.layer_norm(case.x, case.gamma, case.beta, **case.options),
         bound=lambda case, declared, precision: bounds.layer_norm(
-            case.x, case.gamma, case.beta, case.options.get("eps", 1e-5), precision
+            case.x, case.gamma, case.beta, case.options.get("eps", OPERATIONS["layer_norm"].options["eps"]), precision
         ),
         excused=lambda case, declared: False,
     ),

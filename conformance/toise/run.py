@@ -98,7 +98,7 @@ def plan(
 
 def judge_unit(unit: Unit, target: Target, backends: dict[str, Backend], *, budget: str, seed: int) -> Row:
     """Judge one row; `backends` keeps what the rows of a dtype share."""
-    prop = next(prop for prop in engine.properties() if prop.id == unit.requirement)
+    prop = engine.property_of(unit.requirement)
     backend = backends.setdefault(unit.dtype, Backend(target, unit.dtype))
     return engine.judge(prop, backend, unit.operation, budget=budget, seed=seed)
 
@@ -140,7 +140,7 @@ def declared(target: Target) -> dict[str, Any]:
 
 def unjudged(unit: Unit, target: Target, outcome: str, reason: str) -> Row:
     """Return the row of a unit that no property test decided: left out, or lost with its process."""
-    prop = next(prop for prop in engine.properties() if prop.id == unit.requirement)
+    prop = engine.property_of(unit.requirement)
     return Row(
         requirement=unit.requirement,
         level=prop.requirement.level,

@@ -9,13 +9,10 @@ from __future__ import annotations
 import contextlib
 import json
 import multiprocessing
-import os
 import signal
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any
-
-import threadpoolctl
 
 from toise import engine
 from toise.errors import TargetError, ToiseError
@@ -113,7 +110,6 @@ def _work(connection: Connection, job: dict[str, Any]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     told = Job(**job)
     backends: dict[str, Backend] = {}
-    threadpoolctl.threadpool_limits(max(1, (os.cpu_count() or 1) // told.workers))
     try:
         target = load(told.target, device=told.device)
         with engine.quiet():
