@@ -7,7 +7,6 @@ raise, exit or return nonsense, becomes a verdict and never escapes.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +36,8 @@ class Backend:
 
     def __init__(self, target: Target, dtype: str) -> None:
         self.target, self.dtype, self.arrays = target, dtype, target.arrays
-        self._cache: dict[bytes, Required] = {}
+        self._cases: dict[Recipe, Case] = {}
+        self._required: dict[bytes, Required] = {}
         self._domains: dict[str, Domain] = {}
 
     def declared(self, operation: str) -> Declaration:
@@ -96,8 +96,11 @@ class Backend:
         return True
 
     def build(self, recipe: Recipe) -> Case:
-        """Build a recipe's inputs, rounded once to the dtype."""
-        return recipe.build(partial(self.arrays.rounded, dtype=self.dtype))
+        """Build a recipe's inputs, rounded once to the dtype, once for all requirements."""
+        if recipe not in self._cases:
+            _make_room(self._cases)
+            self._cases[recipe] = recipe.build(partial(self.arrays.rounded, dtype=self.dtype))
+        return self._cases[recipe]
 
     def natives(self, case: Case) -> dict[str, Any]:
         """Return fresh arrays of the target's own kind that hold the data of `case`, and its mask if it has one.
@@ -196,22 +199,16 @@ class Backend:
 
     def required(self, case: Case) -> Required:
         """Return the value and the radius for one call, computed once for each inputs."""
-        key = _key(case)
-        if key not in self._cache:
-            if len(self._cache) >= CACHE_SIZE:
-                self._cache.clear()
+        if case.digest not in self._required:
+            _make_room(self._required)
             declared = self.declared(case.operation)
-            self._cache[key] = OPERATIONS[case.operation].required(case, declared, declared.bounds(self.dtype))
-        return self._cache[key]
+            self._required[case.digest] = OPERATIONS[case.operation].required(case, declared, declared.bounds(self.dtype))
+        return self._required[case.digest]
 
 
-def _key(case: Case) -> bytes:
-    digest = hashlib.blake2b(case.operation.encode(), digest_size=16)
-    for name, part in (*case.arrays.items(), *sorted(case.options.items())):
-        array = np.asarray(part)
-        digest.update(f"{name} {array.shape} {array.dtype}".encode())
-        digest.update(array.tobytes())
-    return digest.digest()
+def _make_room(cache: dict[Any, Any]) -> None:
+    if len(cache) >= CACHE_SIZE:
+        cache.clear()
 
 
 def _described(thing: object) -> str:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 SUITE = ("toise.suite.test_general", "toise.suite.test_attention", "toise.suite.test_layer_norm")
 # How many examples Hypothesis explores, beside the fixed recipes.
-BUDGETS = {"smoke": 5, "standard": 20, "thorough": 500}
+BUDGETS = {"smoke": 5, "standard": 15, "thorough": 500}
 # With fewer relevant examples than this a requirement has not been tried.
 ENOUGH = 5
 # Steps that shrinking may take for one requirement: a bound that does not depend on the clock.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib
 import importlib.util
@@ -43,11 +44,21 @@ class Target:
 
     def accepts(self, operation: str, option: str) -> bool:
         """Tell whether the operation has a parameter for that option; one without a signature may have it."""
-        try:
-            parameters = inspect.signature(self.operations[operation]).parameters.values()
-        except (TypeError, ValueError):
+        parameters = self._parameters[operation]
+        if parameters is None:
             return True
         return any(p.kind is p.VAR_KEYWORD or (p.name == option and p.kind is not p.POSITIONAL_ONLY) for p in parameters)
+
+    @functools.cached_property
+    def _parameters(self) -> dict[str, list[inspect.Parameter] | None]:
+        return {name: _parameters_of(function) for name, function in self.operations.items()}
+
+
+def _parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter] | None:
+    try:
+        return list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        return None
 
 
 def load(target: object, *, device: str | None = None, declare: Mapping[str, Any] | None = None) -> Target:

@@ -21,7 +21,8 @@ because sum_j p_j (v_j - out) = 0.  Hence |out' - out| is at most
     sum_j p_j (exp(slip_j) - 1) |v_j - out| / sum_k p_k exp(-slip_k),
 
 and, as out' is a mean of allowed values, at most max(high - out, out - low): **the hull**, which
-keeps the bound meaningful when scores are so large that the slips say nothing.
+keeps the bound meaningful when scores are so large that the slips say nothing.  Where every slip is
+below 1/4 the hull is not looked at: (exp(slip) - 1) / exp(-slip) < 0.37, so that the sum is the smaller.
 
 **Roundings after it.** The normaliser's sum, the division and the weights' own format are relative
 errors of each weight, and the sum over keys one more: rel (sum_j p_j |v_j|).
@@ -38,6 +39,8 @@ Array = np.ndarray
 # A compiler may contract the shift into exp2(fma(s, c, -fl(top c))), whose argument errs by
 # 2^-24 |top c|; past this many units the exponential itself overflows.
 REACH = 80.0
+# Below this slip the hull cannot be the smaller bound.
+NEAR = 0.25
 SCRATCH = 1 << 16  # numbers in a temporary: half a megabyte
 
 
@@ -91,14 +94,18 @@ def _mix(scores: Bounded, allowed: Array, v: Bounded) -> Bounded:
 
     out = weights @ v.value
     slipped = np.where(slip < 1, weights * np.expm1(np.minimum(slip, 1)), up - weights)
-    spread, high, low = _spread(slipped, allowed, v.value, out)
-    moved = np.fmin(spread / least, np.maximum(high - out, out - low))
+    moved = _spread(slipped, v.value, out) / least
+    heavy = np.minimum(np.where(np.isnan(up / least), 1, up / least), 1)
+    inherited = heavy @ v.radius
+    size = heavy @ np.abs(v.value)
+    if slip.max(initial=0) > NEAR:
+        high, low = _hull(allowed, v.value)
+        moved = np.fmin(moved, np.maximum(high - out, out - low))
+        size = np.minimum(size, np.maximum(high, -low))
+    size = size + inherited
 
     coarse = max(p.weights, p.tensor, key=lambda format: format.u)
     rel = coarse.u + U64 + 2 * sum_error(keys, p, operand=p.operand.u) + 3 * u
-    heavy = np.minimum(np.where(np.isnan(up / least), 1, up / least), 1)
-    inherited = heavy @ v.radius
-    size = np.minimum(heavy @ np.abs(v.value), np.maximum(high, -low)) + inherited
     underflow = 2 * max(coarse.tiny, p.step.tiny) * (allowed @ np.abs(v.value)) + keys * p.accumulate.tiny
     # Normalised last, the sum is larger by up to the normaliser, and may overflow.
     together = size * np.maximum(1, np.minimum(normaliser * up.sum(-1, keepdims=True), keys))
@@ -107,24 +114,29 @@ def _mix(scores: Bounded, allowed: Array, v: Bounded) -> Bounded:
     return v.new(out, np.where(empty, 0, np.where(lost, np.inf, radius)))
 
 
-def _spread(a: Array, allowed: Array, v: Array, out: Array) -> tuple[Array, Array, Array]:
-    """Return sum_j a_ij |v_jc - out_ic|, and the greatest and least allowed value of each column.
+def _spread(a: Array, v: Array, out: Array) -> Array:
+    """Return sum_j a_ij |v_jc - out_ic|."""
 
-    Queries are taken a few at a time, so that the [rows, m, d_v] temporaries stay in the cache.
-    """
-    value = v[..., None, :, :]  # [..., 1, m, d_v]
-    everything = bool(allowed.all())
-    rows = max(1, SCRATCH // max(1, v.size))
-    parts = []
-    for start in range(0, max(1, out.shape[-2]), rows):
-        at = slice(start, start + rows)
-        distance = value - out[..., at, None, :]  # [..., rows, m, d_v]
+    def spread(rows: slice) -> Array:
+        distance = v[..., None, :, :] - out[..., rows, None, :]  # [..., rows, m, d_v]
         np.abs(distance, out=distance)
-        spread = (a[..., at, None, :] @ distance)[..., 0, :]  # [..., rows, d_v]
-        may = allowed[..., at, :, None]  # [..., rows, m, 1]
-        over = value if everything else np.where(may, value, -np.inf)
-        under = value if everything else np.where(may, value, np.inf)
-        shape = spread.shape
-        parts.append((spread, np.broadcast_to(over.max(-2), shape), np.broadcast_to(under.min(-2), shape)))
-    spread, high, low = (np.concatenate(pieces, axis=-2) for pieces in zip(*parts, strict=True))
-    return spread, high, low
+        return (a[..., rows, None, :] @ distance)[..., 0, :]  # [..., rows, d_v]
+
+    return np.concatenate([spread(rows) for rows in _blocks(a, v)], axis=-2)
+
+
+def _hull(allowed: Array, v: Array) -> tuple[Array, Array]:
+    """Return the greatest and the least allowed value of each column, for each query."""
+    value = v[..., None, :, :]  # [..., 1, m, d_v]
+    high, low = [], []
+    for rows in _blocks(allowed, v):
+        may = allowed[..., rows, :, None]  # [..., rows, m, 1]
+        high.append(np.where(may, value, -np.inf).max(-2))
+        low.append(np.where(may, value, np.inf).min(-2))
+    return np.concatenate(high, axis=-2), np.concatenate(low, axis=-2)
+
+
+def _blocks(queries: Array, v: Array) -> list[slice]:
+    """Split the queries, so that a temporary [rows, m, d_v] stays in the cache."""
+    rows = max(1, SCRATCH // max(1, v.size))
+    return [slice(start, start + rows) for start in range(0, max(1, queries.shape[-2]), rows)]

@@ -7,9 +7,11 @@ it, vectorised; the mapping from recipe to arrays has a version and is guarded b
 from __future__ import annotations
 
 import dataclasses
+import functools
+import hashlib
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from hypothesis import strategies as st
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 Array = np.ndarray
-T = TypeVar("T")
 # What a person can check in the head, simplest first.
 HALVES = (0.0, 1.0, -1.0, 2.0, -2.0, 3.0, -3.0, 0.5, -0.5, 1.5)
 
@@ -31,11 +32,17 @@ RECIPE_VERSION = 1
 _FAR = 0x5EED << 40
 
 
-def choose(options: Sequence[T]) -> st.SearchStrategy[T]:
-    """Draw one of `options`; failures shrink towards the first."""
-    if len(options) == 1:
-        return st.just(options[0])
-    return st.integers(_FAR + 1, _FAR + len(options)).map(lambda at: options[at - _FAR - 1])
+def one_of_each(fields: Mapping[str, Sequence[Any]]) -> st.SearchStrategy[dict[str, Any]]:
+    """Draw one of its options for each field; failures shrink towards the first ones.
+
+    One tuple of whole numbers, since a strategy for each field would take longer than most calls that are judged.
+    """
+    only = {name: options[0] for name, options in fields.items() if len(options) == 1}
+    several = {name: options for name, options in fields.items() if len(options) > 1}
+    drawn = st.tuples(*(st.integers(_FAR + 1, _FAR + len(options)) for options in several.values()))
+    return drawn.map(
+        lambda picks: {**only, **{name: several[name][at - _FAR - 1] for name, at in zip(several, picks, strict=True)}}
+    )
 
 
 @dataclass(frozen=True)
@@ -115,6 +122,16 @@ class Case:
                 return self.__dict__[group][name]
         raise AttributeError(name)
 
+    @functools.cached_property
+    def digest(self) -> bytes:
+        """Tell calls apart by their operation, data and options."""
+        digest = hashlib.blake2b(self.operation.encode(), digest_size=16)
+        for name, part in (*self.arrays.items(), *sorted(self.options.items())):
+            array = np.asarray(part)
+            digest.update(f"{name} {array.shape} {array.dtype.str}".encode())
+            digest.update(np.ascontiguousarray(array).data if array.size else b"")
+        return digest.digest()
+
     def replace(self, **changes: Any) -> Case:
         """Return the same inputs, save for some arrays or options; an option of None is left out."""
         arrays = {name: changes.pop(name, array) for name, array in self.arrays.items()}
@@ -166,17 +183,20 @@ def explore(
     kept = (recipe for recipe in fixed if recipe.content != "literal" or "literal" in contents)
     return Recipes(
         fixed=tuple(_restricted(recipe, at, given) for at, recipe in enumerate(kept)),
-        general=st.builds(kind, **{name: choose(options) for name, options in general.items()}),
+        general=one_of_each(general).map(lambda fields: kind(**fields)),
         tiny=_literal(kind, small, numbers) if literal else None,
     )
 
 
 def _literal(kind: type[Recipe], fields: Mapping[str, tuple[Any, ...]], numbers: int) -> st.SearchStrategy[Recipe]:
     """Draw recipes that name each number."""
-    drawn = st.builds(
-        kind, literal=st.tuples(*[choose(HALVES)] * numbers), **{name: choose(options) for name, options in fields.items()}
-    )
-    return drawn.map(lambda recipe: dataclasses.replace(recipe, literal=recipe.literal[: recipe.numbers()]))
+    places = {f"literal {at}": HALVES for at in range(numbers)}
+
+    def build(drawn: dict[str, Any]) -> Recipe:
+        recipe = kind(**{name: drawn[name] for name in fields})
+        return dataclasses.replace(recipe, literal=tuple(drawn[place] for place in places)[: recipe.numbers()])
+
+    return one_of_each({**places, **fields}).map(build)
 
 
 def _restricted(recipe: Recipe, at: int, given: Mapping[str, tuple[Any, ...]]) -> Recipe:
