@@ -7,20 +7,21 @@ raise, exit or return nonsense, becomes a verdict and never escapes.
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from toise.declarations import CHOICES
+from toise.declarations import CHOICES, MAY_RAISE
 from toise.domain import Domain, probed_domain
 from toise.errors import ToiseError, Unsupported, text_of
 from toise.inputs import Case
-from toise.operations import OPERATIONS, Required
+from toise.operations import OPERATIONS, Required, sublayer_through
 from toise.verdict import EXAMPLE, Answer, Irrelevant, NotProvided, Violation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from toise.declarations import Declaration
     from toise.inputs import Recipe
@@ -29,6 +30,15 @@ if TYPE_CHECKING:
 Array = np.ndarray
 CACHE_SIZE = 1000
 ARRAYS_HINT = " (the suite passed NumPy arrays: where the functions take torch tensors, declare __toise__ = {'arrays': 'torch'})"
+
+
+@dataclass(frozen=True)
+class Corruption:
+    """What came back from one call of `mlm_corrupt`: NumPy copies, and the two arrays themselves."""
+
+    corrupted: Array
+    selected: Array
+    natives: tuple[Any, Any]
 
 
 class Backend:
@@ -53,7 +63,7 @@ class Backend:
         dtypes = self.target.declarations.dtypes
         if operation not in self.target.operations:
             return f"no operation {operation}"
-        return "" if not dtypes or self.dtype in dtypes else f"no dtype {self.dtype}"
+        return "" if not dtypes or self.dtype in dtypes or OPERATIONS[operation].dtype else f"no dtype {self.dtype}"
 
     def other_choices(self, operation: str) -> Iterator[tuple[str, str, Backend]]:
         """Yield every semantic choice that the target did not make, and a backend that declares it."""
@@ -66,13 +76,26 @@ class Backend:
                     declarations = dataclasses.replace(self.target.declarations, operations=operations)
                     yield key, value, Backend(dataclasses.replace(self.target, declarations=declarations), self.dtype)
 
-    def attention(self, q: Array, k: Array, v: Array, **options: Any) -> Answer:
-        """Call the target's `attention`."""
-        return self.run(Case("attention", {"q": q, "k": k, "v": v}, options))
+    def __getattr__(self, operation: str) -> Callable[..., Answer]:
+        """Return the target's operation of that name, as a method that takes arrays and gives an Answer."""
+        if operation not in OPERATIONS:
+            raise AttributeError(operation)
+        return partial(self._call, operation)
 
-    def layer_norm(self, x: Array, gamma: Array, beta: Array, **options: Any) -> Answer:
-        """Call the target's `layer_norm`."""
-        return self.run(Case("layer_norm", {"x": x, "gamma": gamma, "beta": beta}, options))
+    def _call(self, operation: str, *data: Any, **options: Any) -> Answer:
+        return self.run(_case(operation, data, options))
+
+    def mlm_corrupt(self, tokens: Array, **options: Any) -> Corruption:
+        """Call the target's `mlm_corrupt`, which returns a pair and is held to no single value."""
+        case = _case("mlm_corrupt", (tokens,), options)
+        result = self._result(case, self.natives(case))
+        if not (isinstance(result, (tuple, list)) and len(result) == 2 and all(map(self.arrays.is_array, result))):
+            got = _described(result)
+            raise Violation("type", f"returned {got}; required: a pair of {self.arrays.name} arrays", got=got)
+        corrupted, selected = result
+        self._check(case, corrupted, "int64", "corrupted ")
+        self._check(case, selected, "bool", "selected ")
+        return Corruption(self.arrays.numbers(corrupted).astype(np.int64), self.arrays.numbers(selected), (corrupted, selected))
 
     def run(self, case: Case) -> Answer:
         """Call the target on fresh arrays and read the result."""
@@ -107,18 +130,21 @@ class Backend:
 
         Raises ToiseError if the dtype cannot hold a number exactly: the verdict would be on other inputs.
         """
-        natives = {name: self.arrays.make(array, self.dtype) for name, array in case.arrays.items()}
+        given = {**case.arrays, **({"mask": case.mask} if "mask" in case.options else {})}
+        natives = {name: self.arrays.make(array, self._dtype(array)) for name, array in given.items()}
         for name, array in case.arrays.items():
             if not np.array_equal(self.arrays.numbers(natives[name]), array, equal_nan=True):
                 raise ToiseError(f"{name} holds numbers that {self.dtype} does not have")
-        if "mask" in case.options:
-            natives["mask"] = self.arrays.make(case.mask, "bool")
         return natives
+
+    def _dtype(self, array: Array) -> str:
+        """Return the dtype in which the target is given an array: its own for numbers that are not whole."""
+        return self.dtype if array.dtype == np.float64 else str(array.dtype)
 
     def layouts(self, case: Case, name: str) -> Iterator[tuple[str, Any]]:
         """Yield one input of `case` in other memory layouts, each with the layout's name."""
         values = case.mask if name == "mask" else case.arrays[name]
-        return self.arrays.layouts(values, "bool" if name == "mask" else self.dtype)
+        return self.arrays.layouts(values, self._dtype(values))
 
     def shape(self, case: Case) -> tuple[int, ...]:
         """Return the shape that the operation defines for the result."""
@@ -129,6 +155,14 @@ class Backend:
 
         Raises NotProvided outside the target's domain, and Violation for anything else that it raises.
         """
+        result = self._result(case, natives)
+        if not self.arrays.is_array(result):
+            raise Violation(
+                "type", f"returned {_described(result)}; required: a {self.arrays.name} array", got=_described(result)
+            )
+        return result
+
+    def _result(self, case: Case, natives: Mapping[str, Any]) -> Any:
         example = EXAMPLE.get()
         if example is not None:
             example.calls.append(case)
@@ -136,22 +170,22 @@ class Backend:
         if case.operation not in self.target.operations:
             raise NotProvided(f"no operation {case.operation}")
         declared = self.declared(case.operation).domain
-        if not declared.holds(next(iter(case.arrays.values())).ndim, operation.sizes(case)):
+        if not declared.holds(next(iter(case.arrays.values()), np.empty(())).ndim, operation.sizes(case)):
             raise NotProvided(f"outside the declared domain: {declared}")
+        given = {**case.options, **natives}
+        if "sublayer" in given and not callable(given["sublayer"]):
+            given["sublayer"] = sublayer_through(given["x"], given["sublayer"])
         options = {}
         for name, value in case.options.items():
+            if name in operation.data:
+                continue
             default = operation.options[name]
             if value is default or (name != "mask" and value == default):
                 continue
             if not self.target.accepts(case.operation, name):
                 raise NotProvided(f"no option {name}")
-            options[name] = natives["mask"] if name == "mask" else value
-        result = self._guarded(case, [natives[name] for name in case.arrays], options)
-        if not self.arrays.is_array(result):
-            raise Violation(
-                "type", f"returned {_described(result)}; required: a {self.arrays.name} array", got=_described(result)
-            )
-        return result
+            options[name] = given[name]
+        return self._guarded(case, [given[name] for name in operation.data], options)
 
     def _guarded(self, case: Case, natives: list[Any], options: dict[str, Any]) -> Any:
         """Run the target's own code, which may do anything."""
@@ -163,7 +197,7 @@ class Backend:
             raise
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is the target's
             if self.may_raise(case):
-                raise Irrelevant("a query without any key may raise here, as declared") from None
+                raise Irrelevant("the call may raise here, as declared") from None
             text = f"{type(error).__name__}: {text_of(error)}".removesuffix(": ")
             about_arrays = "ndarray" in text or "Tensor" in text
             hint = ARRAYS_HINT if about_arrays and not self.target.arrays_declared else ""
@@ -172,9 +206,9 @@ class Backend:
             raise Violation("raised", f"raised {text}; required: a result{hint}", got=text) from None
 
     def may_raise(self, case: Case) -> bool:
-        """Tell whether the target declares that it may raise for a query without any key, and the case has one."""
+        """Tell whether the target declares that it may raise where no formula defines the result, and the case is such."""
         declared = self.declared(case.operation)
-        if declared.choices.get("empty_row") not in ("raises", "unspecified"):
+        if not {"empty_row", "nothing_selected"} & {key for key, value in declared.choices.items() if value in MAY_RAISE}:
             return False
         try:
             return bool(np.any(OPERATIONS[case.operation].excused(case, declared)))
@@ -183,19 +217,31 @@ class Backend:
 
     def read(self, case: Case, native: Any) -> Answer:
         """Read a result into float64.  Raises Violation where it cannot be read, or has another shape or kind of dtype."""
+        # Numbers where truth values are required are read as such: that they are is GEN-2's affair.
+        kinds = ("bool", "float", "bfloat", "int", "uint") if OPERATIONS[case.operation].dtype else ("float", "bfloat")
+        got, dtype = self._check(case, native, kinds)
+        return Answer(case, got.astype(np.float64), native, dtype, partial(self.required, case))
+
+    def _check(self, case: Case, native: Any, kinds: str | tuple[str, ...], what: str = "") -> tuple[Array, str]:
+        """Return the numbers of an array, and its dtype; that must be of one of these kinds, and the shape that of the result."""
         try:
             shape, dtype, got = tuple(native.shape), self.arrays.dtype(native), self.arrays.numbers(native)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - reading a strange array may do anything
-            what = f"returned {_described(native)} that cannot be read ({text_of(error)})"
-            raise Violation("type", f"{what}; required: a {self.arrays.name} array", got=_described(native)) from None
-        required = self.shape(case)
-        if not dtype.startswith(("float", "bfloat")):
-            raise Violation("dtype", f"dtype {dtype}; required {self.dtype}", got=dtype, required=self.dtype)
-        if shape != required:
-            raise Violation("shape", f"shape {shape}; required {required}", got=shape, required=required)
-        return Answer(case, got, native, dtype, partial(self.required, case))
+            told = f"{what}returned {_described(native)} that cannot be read ({text_of(error)})"
+            raise Violation("type", f"{told}; required: a {self.arrays.name} array", got=_described(native)) from None
+        required = self.result_dtype(case.operation) if isinstance(kinds, tuple) else kinds
+        if not dtype.startswith(kinds):
+            raise Violation("dtype", f"{what}dtype {dtype}; required {required}", got=dtype, required=required)
+        if shape != self.shape(case):
+            raise Violation("shape", f"{what}shape {shape}; required {self.shape(case)}", got=shape, required=self.shape(case))
+        return got, dtype
+
+    def result_dtype(self, operation: str) -> str:
+        """Return the dtype that the result must have."""
+        wide = self.declared(operation).choices.get("loss_dtype") == "float32" and self.dtype not in ("float64", "float32")
+        return OPERATIONS[operation].dtype or ("float32" if wide else self.dtype)
 
     def required(self, case: Case) -> Required:
         """Return the value and the radius for one call, computed once for each inputs."""
@@ -204,6 +250,14 @@ class Backend:
             declared = self.declared(case.operation)
             self._required[case.digest] = OPERATIONS[case.operation].required(case, declared, declared.bounds(self.dtype))
         return self._required[case.digest]
+
+
+def _case(operation: str, data: Sequence[Any], options: Mapping[str, Any]) -> Case:
+    """Put the data and the options of a call together; data that is no array, such as a length, stands among the options."""
+    named = dict(zip(OPERATIONS[operation].data, data, strict=True))
+    arrays = {name: value for name, value in named.items() if isinstance(value, np.ndarray)}
+    plain = {name: value for name, value in named.items() if name not in arrays}
+    return Case(operation, arrays, {**plain, **options})
 
 
 def _make_room(cache: dict[Any, Any]) -> None:

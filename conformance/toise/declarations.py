@@ -11,25 +11,37 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from toise.arrays import DTYPES
-from toise.bounds import PRECISIONS
+from toise.bounds import PRECISIONS, UNROUNDED
 from toise.domain import Domain
 from toise.errors import TargetError, text_of
+from toise.inputs import USUAL
 
 if TYPE_CHECKING:
     from toise.bounds import Precision
 
 ARRAYS = ("numpy", "torch")
-CHOICES: dict[str, dict[str, tuple[str, ...]]] = {
-    "attention": {
-        "causal_alignment": ("bottom-right", "top-left"),
-        "empty_row": ("zeros", "nan", "mean", "raises", "unspecified"),
-        "masked_nonfinite": ("propagates", "isolated"),
-    },
-    "layer_norm": {},
+_ATTENTION: dict[str, tuple[str, ...]] = {
+    "causal_alignment": ("bottom-right", "top-left"),
+    "empty_row": ("zeros", "nan", "mean", "raises", "unspecified"),
+    "masked_nonfinite": ("propagates", "isolated"),
 }
-SIZES: dict[str, tuple[str, ...]] = {"attention": ("n", "m", "d_k", "d_v"), "layer_norm": ("d",)}
-# The fewest axes that the first array can have.
-RANKS = {"attention": 2, "layer_norm": 1}
+_LOSS_DTYPE = {"loss_dtype": ("input", "float32")}
+CHOICES: dict[str, dict[str, tuple[str, ...]]] = {
+    "attention": _ATTENTION,
+    "multi_head_attention": _ATTENTION,
+    "feed_forward": {},
+    "layer_norm": {},
+    "residual": {},
+    "causal_mask": {"causal_alignment": _ATTENTION["causal_alignment"]},
+    "mlm_corrupt": {
+        "selection": ("independent", "fixed-count", "rounded-count"),
+        "random_pool": ("vocabulary", "non-special"),
+    },
+    "mlm_loss": {**_LOSS_DTYPE, "nothing_selected": ("nan", "zero", "raises", "unspecified")},
+    "sequence_log_prob": _LOSS_DTYPE,
+}
+# Declared values that let a call raise.
+MAY_RAISE = ("raises", "unspecified")
 GLOBAL = ("name", "version", "arrays", "device", "dtypes")
 
 
@@ -42,12 +54,12 @@ class Declaration:
     domain: Domain
 
     def class_of(self, dtype: str) -> str:
-        """Return the precision class for a dtype: the declared one, or the strictest there is."""
-        return self.precision.get(dtype) or next(iter(PRECISIONS[dtype]))
+        """Return the precision class for a dtype: the declared one, or the strictest there is; EXACT for what is no float."""
+        return self.precision.get(dtype) or next(iter(PRECISIONS.get(dtype, ("EXACT",))))
 
     def bounds(self, dtype: str) -> Precision:
         """Return the precision that results of a dtype are held to."""
-        return PRECISIONS[dtype][self.class_of(dtype)]
+        return PRECISIONS[dtype][self.class_of(dtype)] if dtype in PRECISIONS else UNROUNDED
 
 
 @dataclass(frozen=True)
@@ -112,21 +124,25 @@ def _domain(name: str, given: object) -> Domain:
         raise TargetError(
             f"__toise__[{name!r}]['domain'] is a {type(given).__name__}; required: a mapping such as {{'rank': [4]}}"
         )
+    if not given:
+        return Domain()
     sizes: dict[str, tuple[int, ...] | str] = {}
+    axes = USUAL[name].sizes
+    known = ("rank", *axes) if USUAL[name].inner else axes
     for key, rule in given.items():
         where = f"{name}.domain.{key}"
-        if key not in ("rank", *SIZES[name]):
-            raise _unknown(f"key of {name!r} domain", key, ("rank", *SIZES[name]))
-        if isinstance(rule, str) and key in SIZES[name]:
-            sizes[key] = _one_of(where, rule, tuple(other for other in SIZES[name] if other != key))
+        if key not in known:
+            raise _unknown(f"key of {name!r} domain", key, known)
+        if isinstance(rule, str) and key in axes:
+            sizes[key] = _one_of(where, rule, tuple(other for other in axes if other != key))
             continue
         lengths = _list(where, rule)
         if not lengths or not all(isinstance(size, int) and not isinstance(size, bool) and size > 0 for size in lengths):
             raise TargetError(f"__toise__ declares {where} = {text_of(rule)}; required: a list of whole numbers above 0")
         sizes[key] = tuple(lengths)
     rank = sizes.pop("rank", ())
-    least = RANKS[name]
-    if isinstance(rank, str) or any(axes < least for axes in rank):
+    least = USUAL[name].inner
+    if isinstance(rank, str) or any(number < least for number in rank):
         raise TargetError(f"__toise__ declares {name}.domain.rank = {text_of(rank)}; required: whole numbers of {least} or more")
     for key, rule in sizes.items():
         if isinstance(rule, str) and isinstance(sizes.get(rule), str):

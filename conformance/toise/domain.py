@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from toise.inputs import Attention, TokenRows
+from toise.inputs import USUAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -59,14 +59,7 @@ class Domain:
         return ", ".join(([f"rank {' or '.join(map(str, self.rank))}"] if self.rank else []) + sizes)
 
 
-# The calls that almost every kernel implements: two leading axes, 64 features, 64 rows.
-PROBES: dict[str, Recipe] = {
-    "attention": Attention(lead=(1, 2), n=64, m=64, d_k=64, d_v=64, content="normal", values="normal"),
-    "layer_norm": TokenRows(lead=(2, 3), d=64, content="normal"),
-}
 LEADS = ((), (3,), (1, 3), (2, 1, 3))
-# Axes that kernels tie together, each with the axis that it follows.
-TIED = {"attention": (("m", "n"), ("d_v", "d_k")), "layer_norm": ()}
 ODD, BLOCK = 3, 128
 
 
@@ -75,7 +68,7 @@ def probed_domain(operation: str, implements: Callable[[Recipe], bool]) -> Domai
 
     A backend that refuses even the usual call has no domain that could be found here.
     """
-    usual = PROBES[operation]
+    usual = USUAL[operation]
 
     def with_sizes(**sizes: Any) -> bool:
         return implements(dataclasses.replace(usual, **sizes))
@@ -84,14 +77,14 @@ def probed_domain(operation: str, implements: Callable[[Recipe], bool]) -> Domai
         return Domain()
     ranks = {usual.rank} | {len(lead) + usual.inner for lead in LEADS if implements(dataclasses.replace(usual, lead=lead))}
     sizes: dict[str, tuple[int, ...] | str] = {}
-    followers = {follower for follower, _ in TIED[operation]}
+    followers = {follower for follower, _ in usual.tied}
     for leader in (name for name in usual.sizes if name not in followers):
-        together = [leader, *(follower for follower, leads in TIED[operation] if leads == leader)]
+        together = [leader, *(follower for follower, leads in usual.tied if leads == leader)]
         usual_size = getattr(usual, leader)
         if not with_sizes(**dict.fromkeys(together, ODD)):
             more = (BLOCK,) if with_sizes(**dict.fromkeys(together, BLOCK)) else ()
             sizes |= dict.fromkeys(together, (usual_size, *more))
-    for follower, leader in TIED[operation]:
+    for follower, leader in usual.tied:
         other = BLOCK if BLOCK in sizes.get(leader, (BLOCK,)) else ODD
         if (isinstance(sizes.get(leader), tuple) and len(sizes[leader]) == 1) or not with_sizes(**{follower: other}):
             sizes[follower] = leader

@@ -23,6 +23,7 @@ import toise_spec
 from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 
 from toise.errors import ToiseError
+from toise.operations import OPERATIONS
 from toise.report import Counterexample, Row
 from toise.verdict import EXAMPLE, KINDS, Example, Irrelevant, NotApplicable, NotProvided, Violation
 
@@ -236,11 +237,11 @@ def _again(trial: Trial, budget: str, seed: int) -> str:
     """Return what to run to see the row again."""
     target, dtype = trial.backend.target, trial.backend.dtype
     if not target.named:
-        return (
-            f"toise.verify({target.name}, operations=[{trial.operation!r}], dtypes=[{dtype!r}], budget={budget!r}, seed={seed})"
-        )
+        chosen = "" if OPERATIONS[trial.operation].dtype else f"dtypes=[{dtype!r}], "
+        return f"toise.verify({target.name}, operations=[{trial.operation!r}], {chosen}budget={budget!r}, seed={seed})"
     where = f" --device {target.arrays.device}" if target.arrays.device != "cpu" else ""
-    what = f"-k {trial.prop.id} --operations {trial.operation} --dtype {dtype}{where}"
+    chosen = "" if OPERATIONS[trial.operation].dtype else f" --dtype {dtype}"
+    what = f"-k {trial.prop.id} --operations {trial.operation}{chosen}{where}"
     return f"toise check {shlex.quote(target.name)} {what} --budget {budget} --seed {seed}"
 
 
@@ -251,12 +252,13 @@ def _search(trial: Trial, budget: str, seed: int) -> None:
     if fixed_holds:
         if not trial.counts["relevant"] and not trial.counts["irrelevant"]:
             return  # nothing in the fixed list is provided here, and the rest is more of the same
-        trial.explore(recipes.general, examples, seed)
+        if recipes.general is not None:
+            trial.explore(recipes.general, examples, seed)
     if not trial.failures or trial.literal_failures():
         return
     if recipes.tiny is not None:
         trial.explore(recipes.tiny, examples, seed)
-    if not fixed_holds and not trial.literal_failures():
+    if not fixed_holds and not trial.literal_failures() and recipes.general is not None:
         trial.explore(recipes.general, examples, seed)
 
 
@@ -283,7 +285,7 @@ def _row(trial: Trial, again: str) -> Row:
 
 
 def _outcome(trial: Trial, again: str) -> tuple[str, str, Counterexample | None]:
-    counts, reasons = trial.counts, trial.reasons
+    counts, reasons, recipes = trial.counts, trial.reasons, trial.prop.inputs[trial.operation]
     if trial.failures:
         recipe = min(trial.failures, key=lambda recipe: (recipe.weight(), str(recipe)))
         violation = trial.failures[recipe]
@@ -299,13 +301,14 @@ def _outcome(trial: Trial, again: str) -> tuple[str, str, Counterexample | None]
         )
     if not trial.backend.provides(trial.operation):
         return "NOT PROVIDED", trial.backend.lacks(trial.operation), None
-    if counts["relevant"] >= ENOUGH:
+    enough = min(ENOUGH, len(recipes.fixed)) if recipes.general is None else ENOUGH
+    if counts["relevant"] >= enough:
         return "PASS", f"in part: {reasons['unsupported']}" if counts["unsupported"] else "", None
     if counts["unsupported"]:
         return "NOT PROVIDED", reasons["unsupported"], None
     if counts["inapplicable"]:
         return "NOT APPLICABLE", reasons["inapplicable"], None
-    return "NOT RUN", f"{counts['relevant']} relevant examples of {counts['run']}; required: {ENOUGH}", None
+    return "NOT RUN", f"{counts['relevant']} relevant examples of {counts['run']}; required: {enough}", None
 
 
 def _hint(trial: Trial, violation: Violation) -> str:

@@ -6,6 +6,7 @@ computed by its own code, and where they disagree the run stops: one slip can't 
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -35,18 +36,31 @@ class Required:
     radius: Array
 
 
+# An option without a default: it is always passed.
+ALWAYS = object()
+
+
 @dataclass(frozen=True)
 class Operation:
-    """One operation: the names of its data, its options with their defaults, and how it is judged."""
+    """One operation: the names of its data, its options with their defaults, and how it is judged.
+
+    concept   the slug of the page that specifies it
+    shared    the data without leading axes: what all entries of a batch share
+    dtype     of the result where no floating-point number goes in, and the operation is judged once
+    excused   the elements that no formula defines, as far as they are
+    """
 
     name: str
+    concept: str
     data: tuple[str, ...]
     options: Mapping[str, Any]
     sizes: Callable[[Case], dict[str, int]]
     shape: Callable[[Case], tuple[int, ...]]
     value: Callable[[Case, Declaration], Array]
     bound: Callable[[Case, Declaration, Precision], Bounded]
-    excused: Callable[[Case, Declaration], Array | bool]
+    shared: tuple[str, ...] = ()
+    dtype: str = ""
+    excused: Callable[[Case, Declaration], Array | bool] = lambda case, declared: False
 
     def required(self, case: Case, declared: Declaration, precision: Precision) -> Required:
         """Return the value and the radius for one call.  Raises ToiseError if the two computations disagree."""
@@ -82,11 +96,24 @@ def allowed_keys(case: Case, declared: Declaration) -> Array:
     return allowed
 
 
-def _attention_value(case: Case, declared: Declaration) -> Array:
+def sublayer_through(x: Any, output: Any) -> Callable[[Any], Any]:
+    """Return a sublayer that gives `output` for `x`, exactly, and visibly something else for any other argument.
+
+    It is made of the target's own arrays, and what it returns is fresh: whoever called it may write into that.
+    """
+
+    def sublayer(a: Any) -> Any:
+        return output + (a - x) if output.shape == x.shape else output + 0
+
+    return sublayer
+
+
+def _reference_causal(operation: Callable[..., Array], case: Case, declared: Declaration) -> Array:
+    """Call a reference that takes `mask` and `causal`, with the declared alignment as a mask."""
     options = dict(case.options)
     if options.get("causal") and declared.choices["causal_alignment"] == "top-left":
         options = {**options, "causal": False, "mask": allowed_keys(case, declared)}
-    return toise_reference.attention(case.q, case.k, case.v, **options)
+    return operation(*case.arrays.values(), **options)
 
 
 def _attention_bound(case: Case, declared: Declaration, precision: Precision) -> Bounded:
@@ -99,27 +126,142 @@ def _empty_rows(case: Case, declared: Declaration) -> Array:
     return np.logical_not(allowed_keys(case, declared).any(-1, keepdims=True))
 
 
+def _causal_mask_value(case: Case, declared: Declaration) -> Array:
+    n, m = case.options["n"], case.options.get("m", case.options["n"])
+    if declared.choices["causal_alignment"] == "top-left":
+        return toise_reference.causal_mask(max(n, m))[:n, :m].astype(float)
+    return toise_reference.causal_mask(n, m).astype(float)
+
+
+def _loss(declared: Declaration, precision: Precision) -> Precision:
+    """Return the precision of a loss that is float32 even where its inputs are narrower, if that is declared."""
+    if declared.choices["loss_dtype"] == "input" or precision.storage.u <= bounds.FLOAT32.u:
+        return precision
+    return dataclasses.replace(precision, storage=bounds.FLOAT32)
+
+
+def _random(case: Case, *_: object) -> Any:
+    raise ToiseError(f"{case.operation} is random: no single value is required of it")
+
+
 OPERATIONS: dict[str, Operation] = {
-    "attention": Operation(
-        name="attention",
-        data=("q", "k", "v"),
-        options={"mask": None, "causal": False, "scale": None},
-        sizes=lambda case: {"n": case.q.shape[-2], "m": case.k.shape[-2], "d_k": case.q.shape[-1], "d_v": case.v.shape[-1]},
-        shape=lambda case: (*case.q.shape[:-1], case.v.shape[-1]),
-        value=_attention_value,
-        bound=_attention_bound,
-        excused=_empty_rows,
-    ),
-    "layer_norm": Operation(
-        name="layer_norm",
-        data=("x", "gamma", "beta"),
-        options={"eps": 1e-5},
-        sizes=lambda case: {"d": case.x.shape[-1]},
-        shape=lambda case: tuple(case.x.shape),
-        value=lambda case, declared: toise_reference.layer_norm(case.x, case.gamma, case.beta, **case.options),
-        bound=lambda case, declared, precision: bounds.layer_norm(
-            case.x, case.gamma, case.beta, case.options.get("eps", OPERATIONS["layer_norm"].options["eps"]), precision
+    operation.name: operation
+    for operation in (
+        Operation(
+            name="attention",
+            concept="attention",
+            data=("q", "k", "v"),
+            options={"mask": None, "causal": False, "scale": None},
+            sizes=lambda case: {
+                "n": case.q.shape[-2],
+                "m": case.k.shape[-2],
+                "d_k": case.q.shape[-1],
+                "d_v": case.v.shape[-1],
+            },
+            shape=lambda case: (*case.q.shape[:-1], case.v.shape[-1]),
+            value=lambda case, declared: _reference_causal(toise_reference.attention, case, declared),
+            bound=_attention_bound,
+            excused=_empty_rows,
         ),
-        excused=lambda case, declared: False,
-    ),
+        Operation(
+            name="multi_head_attention",
+            concept="multi_head_attention",
+            data=("q", "k", "v", "w_q", "w_k", "w_v", "w_o"),
+            shared=("w_q", "w_k", "w_v", "w_o"),
+            options={"mask": None, "causal": False},
+            sizes=lambda case: {
+                "n": case.q.shape[-2],
+                "m": case.k.shape[-2],
+                "d_model": case.q.shape[-1],
+                "h": case.w_q.shape[0],
+                "d_k": case.w_q.shape[-1],
+                "d_v": case.w_v.shape[-1],
+            },
+            shape=lambda case: tuple(case.q.shape),
+            value=lambda case, declared: _reference_causal(toise_reference.multi_head_attention, case, declared),
+            bound=lambda case, declared, precision: bounds.multi_head_attention(
+                *case.arrays.values(), allowed_keys(case, declared), precision
+            ),
+            excused=_empty_rows,
+        ),
+        Operation(
+            name="feed_forward",
+            concept="feed_forward",
+            data=("x", "w1", "b1", "w2", "b2"),
+            shared=("w1", "b1", "w2", "b2"),
+            options={},
+            sizes=lambda case: {"d_model": case.x.shape[-1], "d_ff": case.w1.shape[-1]},
+            shape=lambda case: tuple(case.x.shape),
+            value=lambda case, declared: toise_reference.feed_forward(*case.arrays.values()),
+            bound=lambda case, declared, precision: bounds.feed_forward(*case.arrays.values(), precision),
+        ),
+        Operation(
+            name="layer_norm",
+            concept="layer_norm",
+            data=("x", "gamma", "beta"),
+            shared=("gamma", "beta"),
+            options={"eps": 1e-5},
+            sizes=lambda case: {"d": case.x.shape[-1]},
+            shape=lambda case: tuple(case.x.shape),
+            value=lambda case, declared: toise_reference.layer_norm(*case.arrays.values(), **case.options),
+            bound=lambda case, declared, precision: bounds.layer_norm(
+                case.x, case.gamma, case.beta, case.options.get("eps", OPERATIONS["layer_norm"].options["eps"]), precision
+            ),
+        ),
+        Operation(
+            name="residual",
+            concept="residual",
+            data=("x", "sublayer"),
+            options={},
+            sizes=lambda case: {"d": case.x.shape[-1]},
+            shape=lambda case: tuple(case.x.shape),
+            value=lambda case, declared: toise_reference.residual(case.x, sublayer_through(case.x, case.sublayer)),
+            bound=lambda case, declared, precision: bounds.residual(case.x, case.sublayer, precision),
+        ),
+        Operation(
+            name="causal_mask",
+            concept="causal_mask",
+            data=("n",),
+            options={"m": None},
+            dtype="bool",
+            sizes=lambda case: {},
+            shape=lambda case: (case.options["n"], case.options.get("m", case.options["n"])),
+            value=_causal_mask_value,
+            bound=lambda case, declared, precision: bounds.causal_mask(
+                case.options["n"], case.options.get("m", case.options["n"]), declared.choices["causal_alignment"]
+            ),
+        ),
+        Operation(
+            name="mlm_corrupt",
+            concept="masked_language_model",
+            data=("tokens",),
+            options={"mask_id": ALWAYS, "vocab_size": ALWAYS, "special_ids": ALWAYS, "rate": 0.15, "seed": ALWAYS},
+            dtype="int64",
+            sizes=lambda case: {},
+            shape=lambda case: tuple(case.tokens.shape),
+            value=_random,
+            bound=_random,
+        ),
+        Operation(
+            name="mlm_loss",
+            concept="masked_language_model",
+            data=("logits", "labels", "selected"),
+            options={},
+            sizes=lambda case: {"n": case.logits.shape[-2], "vocab": case.logits.shape[-1]},
+            shape=lambda case: (),
+            value=lambda case, declared: np.asarray(toise_reference.mlm_loss(*case.arrays.values()), float),
+            bound=lambda case, declared, precision: bounds.mlm_loss(*case.arrays.values(), _loss(declared, precision)),
+            excused=lambda case, declared: not case.selected.any(),
+        ),
+        Operation(
+            name="sequence_log_prob",
+            concept="autoregressive",
+            data=("logits", "tokens"),
+            options={},
+            sizes=lambda case: {"n": case.logits.shape[-2], "vocab": case.logits.shape[-1]},
+            shape=lambda case: tuple(case.logits.shape[:-2]),
+            value=lambda case, declared: np.asarray(toise_reference.sequence_log_prob(*case.arrays.values()), float),
+            bound=lambda case, declared, precision: bounds.sequence_log_prob(*case.arrays.values(), _loss(declared, precision)),
+        ),
+    )
 }

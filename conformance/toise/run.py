@@ -90,7 +90,11 @@ def plan(
     for prop in engine.properties():
         for operation in prop.operations:
             wanted = select(prop) and (not operations or operation in operations)
-            (kept if wanted else excluded).extend(Unit(prop.id, operation, dtype) for dtype in dict.fromkeys(chosen))
+            # What takes no floating-point numbers is judged once, whatever dtypes are chosen.
+            fixed = OPERATIONS[operation].dtype
+            (kept if wanted else excluded).extend(
+                Unit(prop.id, operation, dtype) for dtype in ((fixed,) if fixed else dict.fromkeys(chosen))
+            )
     if not kept:
         raise TargetError(f"the selection leaves none of the {len(engine.properties())} requirements; `toise list` shows them")
     return kept, excluded

@@ -7,7 +7,8 @@ here reads `toise_reference`: the value beside the radius is a second, independe
 
 from toise.bounds.attention import attention
 from toise.bounds.bounded import Bounded
-from toise.bounds.formats import PRECISIONS, Format, Precision
+from toise.bounds.formats import FLOAT32, PRECISIONS, UNROUNDED, Format, Precision
 from toise.bounds.layer_norm import layer_norm
+from toise.bounds.log_softmax import log_softmax
 
-__all__ = ["PRECISIONS", "Bounded", "Format", "Precision", "attention", "layer_norm"]
+__all__ = ["FLOAT32", "PRECISIONS", "UNROUNDED", "Bounded", "Format", "Precision", "attention", "layer_norm", "log_softmax"]

@@ -50,9 +50,16 @@ class Precision:
     ulps: float = 4.0
 
 
-# STRICT: every intermediate in the dtype itself.  FUSED: the dtype outside, float32 inside one kernel.
+# STRICT: every intermediate in the dtype itself.  FUSED: the dtype outside, float32 inside and between kernels.
+# EAGER: float32 inside a kernel, the dtype between two.  STEPWISE: every step in the dtype, narrow as it is.
 PRECISIONS: dict[str, dict[str, Precision]] = {
     "float64": {"STRICT": Precision(FLOAT64, FLOAT64, FLOAT64, FLOAT64)},
     "float32": {"STRICT": Precision(FLOAT32, FLOAT32, FLOAT32, FLOAT32)},
-    "bfloat16": {"FUSED": Precision(BFLOAT16, FLOAT32, FLOAT32, ACCUMULATE32, weights=BFLOAT16)},
+    "bfloat16": {
+        "FUSED": Precision(BFLOAT16, FLOAT32, FLOAT32, ACCUMULATE32, weights=BFLOAT16),
+        "EAGER": Precision(BFLOAT16, BFLOAT16, FLOAT32, ACCUMULATE32, weights=BFLOAT16),
+        "STEPWISE": Precision(BFLOAT16, BFLOAT16, BFLOAT16, BFLOAT16, weights=BFLOAT16),
+    },
 }
+# What is no floating-point number is not rounded.
+UNROUNDED = Precision(EXACT, EXACT, EXACT, EXACT)

@@ -43,6 +43,7 @@ class Attention(Recipe):
     sizes = ("n", "m", "d_k", "d_v")
     inner = 2
     options = ("mask", "causal", "scale")
+    tied = (("m", "n"), ("d_v", "d_k"))
 
     def numbers(self) -> int:
         return prod(self.lead) * (self.n * self.d_k + self.m * self.d_k + self.m * self.d_v)
@@ -149,6 +150,8 @@ FIXED = (
     Attention(lead=(3, 4), n=5, m=6, d_k=128, d_v=128, content="normal", values="normal", seed=12, mask="some", shape="full"),
     Attention(lead=(1, 1), n=130, m=3, d_k=1, d_v=7, content="integers", values="normal", seed=11, mask="one", scale=-1.0),
 )
+# The call that almost every kernel implements: two leading axes, 64 features, 64 rows.
+USUAL = Attention(lead=(1, 2), n=64, m=64, d_k=64, d_v=64, content="normal", values="normal")
 SIZES = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33)
 CHOICES: dict[str, tuple[Any, ...]] = {
     "content": ("ramp", "integers", "normal", "ties", "peaked", "cancel", "large", "low"),

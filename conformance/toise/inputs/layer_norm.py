@@ -98,6 +98,7 @@ FIXED = (
     TokenRows(lead=(130,), d=3, content="integers", seed=10, gamma="powers"),
     TokenRows(lead=(1,), d=4097, content="normal", seed=11),
 )
+USUAL = TokenRows(lead=(2, 3), d=64, content="normal")
 CHOICES: dict[str, tuple[Any, ...]] = {
     "content": ("ramp", "integers", "normal", "constant", "tiny", "offset", "outlier"),
     "d": (2, 3, 4, 5, 8, 1, 7, 16, 17, 31, 33, 64, 65, 128),

@@ -70,6 +70,8 @@ class Recipe:
     """How many axes the first array has after the leading ones."""
     options: ClassVar[tuple[str, ...]]
     """The fields that become options, which a backend may lack."""
+    tied: ClassVar[tuple[tuple[str, str], ...]] = ()
+    """Axes that kernels tie together, each with the axis that it follows."""
 
     @property
     def rank(self) -> int:
@@ -107,7 +109,11 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Case:
-    """The inputs of one call: float64 copies of numbers that the dtype holds exactly."""
+    """The inputs of one call.
+
+    Arrays of float64 are copies of numbers that the backend's dtype holds exactly; arrays of whole numbers
+    (int64) and truth values are given to it as they are.
+    """
 
     operation: str
     arrays: Mapping[str, Array]
@@ -149,13 +155,13 @@ class Case:
 
 @dataclass(frozen=True)
 class Recipes:
-    """What a requirement is tried on: a fixed list, smallest first, and then whatever `general` draws.
+    """What a requirement is tried on: a fixed list, smallest first, and then whatever `general` draws, if anything.
 
     `tiny` draws inputs that a person can check: among them a failure is looked for again.
     """
 
     fixed: tuple[Recipe, ...]
-    general: st.SearchStrategy[Recipe]
+    general: st.SearchStrategy[Recipe] | None
     tiny: st.SearchStrategy[Recipe] | None
 
 

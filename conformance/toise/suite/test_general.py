@@ -4,6 +4,7 @@ import numpy as np
 
 from toise.engine import requirement
 from toise.inputs import ANY_INPUTS, attention_inputs, token_rows
+from toise.operations import OPERATIONS
 from toise.verdict import Irrelevant, NotApplicable, NotProvided, Violation, assert_finite, assert_same, assert_that, note_checked
 
 BATCHES = ((2,), (2, 3), (3,), (1, 2), (2, 1))
@@ -22,8 +23,6 @@ MASKS = ("none", "none", "some", "tail")
 MASKED = {**ANY_INPUTS, "attention": attention_inputs(mask=MASKS)}
 WITH_OPTIONS = {**ANY_INPUTS, "attention": attention_inputs(mask=MASKS, causal=(False, False, False, True))}
 DEGENERATE = {"attention": attention_inputs(n=(1, 3), m=(1, 5, 17)), "layer_norm": token_rows(d=(1, 6, 9))}
-# The arguments without leading axes.
-SHARED = ("gamma", "beta")
 SMALL = {
     "attention": attention_inputs(n=(2, 3, 5), m=(2, 3, 5, 7), d_k=(2, 3, 8), d_v=(2, 3, 8)),
     "layer_norm": token_rows(d=(2, 3, 5, 8)),
@@ -41,9 +40,9 @@ def test_the_shape_is_the_one_that_the_operation_defines(backend, call):
 @requirement("GEN-2", call=ANY_INPUTS)
 def test_the_dtype_is_that_of_the_inputs(backend, call):
     """float32 in gives float32 out."""
-    got = backend.run(call).dtype
+    got, required = backend.run(call).dtype, backend.result_dtype(call.operation)
 
-    assert_that(got == backend.dtype, "dtype", f"dtype {got}; required {backend.dtype}", got=got, required=backend.dtype)
+    assert_that(got == required, "dtype", f"dtype {got}; required {required}", got=got, required=required)
 
 
 @requirement("GEN-3", call=EXTREME)
@@ -177,15 +176,16 @@ def test_the_same_call_gives_the_same_bits(backend, call):
 
 
 def scrambled(call):
-    """Return other contents of the same shapes: each array reversed along all axes, and times -2, which is exact."""
-    return call.replace(**{name: -2.0 * np.flip(array) for name, array in call.arrays.items()})
+    """Return other contents of the same shapes: each array reversed along all axes, and times -2 where it holds floats."""
+    flipped = {name: np.flip(array) for name, array in call.arrays.items()}
+    return call.replace(**{name: -2.0 * array if array.dtype == float else array for name, array in flipped.items()})
 
 
 def of_entries(call, part):
     """Return the same call with that part of the first leading axis."""
     if not call.leading:
         raise NotApplicable("inputs without leading axes have no entries")
-    arrays = {name: array[part] for name, array in call.arrays.items() if name not in SHARED}
+    arrays = {name: array[part] for name, array in call.arrays.items() if name not in OPERATIONS[call.operation].shared}
     return call.replace(**arrays)
 
 
@@ -197,17 +197,29 @@ def without_rows(call):
 
 def malformed_calls(call):
     """Yield what is wrong with a call, and the call; no size of 1, which broadcasting might serve."""
-    longer = {name: np.concatenate([array, array], axis=-1) for name, array in call.arrays.items()}
-    if call.operation == "layer_norm":
-        yield f"gamma of {2 * call.x.shape[-1]} features for x of {call.x.shape[-1]}", call.replace(gamma=longer["gamma"])
-        yield f"beta of {2 * call.x.shape[-1]} features for x of {call.x.shape[-1]}", call.replace(beta=longer["beta"])
-        return
+    return MALFORMED[call.operation](call)
+
+
+def malformed_attention(call):
+    """Yield calls whose features, rows, mask or leading axes do not fit together."""
     n, m = call.q.shape[-2], call.k.shape[-2]
-    yield f"k of {2 * call.q.shape[-1]} features for q of {call.q.shape[-1]}", call.replace(k=longer["k"])
-    yield f"{2 * m} rows of v for {m} of k", call.replace(v=np.concatenate([call.v, call.v], axis=-2))
+    yield f"k of {2 * call.q.shape[-1]} features for q of {call.q.shape[-1]}", call.replace(k=twice(call.k, -1))
+    yield f"{2 * m} rows of v for {m} of k", call.replace(v=twice(call.v, -2))
     yield f"a mask of shape ({n}, {2 * m}) for {n} queries and {m} keys", call.replace(mask=np.ones((n, 2 * m), bool))
     if call.q.ndim > 2 and call.q.shape[0] > 1:
-        yield (
-            "leading axes of k and v that differ from those of q",
-            call.replace(k=np.concatenate([call.k] * 2), v=np.concatenate([call.v] * 2)),
-        )
+        yield "leading axes of k and v that differ from those of q", call.replace(k=twice(call.k, 0), v=twice(call.v, 0))
+
+
+def malformed_layer_norm(call):
+    """Yield calls whose parameters have other lengths than the rows."""
+    d = call.x.shape[-1]
+    yield f"gamma of {2 * d} features for x of {d}", call.replace(gamma=twice(call.gamma, -1))
+    yield f"beta of {2 * d} features for x of {d}", call.replace(beta=twice(call.beta, -1))
+
+
+MALFORMED = {"attention": malformed_attention, "layer_norm": malformed_layer_norm}
+
+
+def twice(array, axis):
+    """Return an array of twice the length along one axis."""
+    return np.concatenate([array, array], axis=axis)
