@@ -13,6 +13,7 @@ from toise.bounds import PRECISIONS
 from toise.declarations import CHOICES, Declarations, parse
 from toise.domain import Domain
 from toise.errors import TargetError
+from toise.operations import OPERATIONS
 from toise.targets import load
 
 
@@ -167,7 +168,7 @@ SNAPSHOTS = [
         {"atention": {}},
         (
             "SimpleNamespace: __toise__ has an unknown key: 'atention'; "
-            "known: name, version, arrays, device, dtypes, attention, layer_norm"
+            f"known: name, version, arrays, device, dtypes, {', '.join(OPERATIONS)}"
         ),
     ),
     (

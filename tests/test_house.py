@@ -17,7 +17,7 @@ import toise.suite
 import toise_reference
 import toise_spec
 from toise import engine
-from toise.operations import OPERATIONS
+from toise.operations import ALWAYS, OPERATIONS
 
 PACKAGES = {package.__name__: Path(package.__file__).parent for package in (toise_spec, toise_reference, toise)}
 STANDARD = sys.stdlib_module_names
@@ -107,12 +107,27 @@ def test_the_engine_judges_what_the_files_hold():
     assert sorted(prop.id for prop in engine.properties()) == sorted(id for id, _, _ in citations())
 
 
-def test_a_requirement_of_a_page_is_tried_on_the_operation_of_that_page():
-    """And one of `general.md` on all of them."""
+def test_a_requirement_is_tried_on_operations_of_its_own_page():
+    """One of `general.md` on any but the random one; the causal order is a concept of several operations."""
     for prop in engine.properties():
         slug = prop.requirement.slug
+        own = {name for name, operation in OPERATIONS.items() if operation.concept == slug}
+        if slug == "general":
+            own = set(OPERATIONS) - {"mlm_corrupt"}
+        if slug == "causal_mask":
+            own |= {name for name, operation in OPERATIONS.items() if "causal" in operation.options}
 
-        assert set(prop.operations) == (set(OPERATIONS) if slug == "general" else {slug}), prop.id
+        assert prop.operations, prop.id
+        assert set(prop.operations) <= own, prop.id
+
+
+def test_every_operation_is_tried_by_its_own_page():
+    """By at least three requirements, and by what every operation must do."""
+    for name, operation in OPERATIONS.items():
+        pages = [prop.requirement.slug for prop in engine.properties() if name in prop.operations]
+
+        assert pages.count(operation.concept) >= 3, name
+        assert "general" in pages or name == "mlm_corrupt", name
 
 
 def test_every_property_test_states_its_law():
@@ -135,23 +150,25 @@ def test_every_number_of_a_requirement_that_the_code_mentions_exists():
 # --- One concept, one name ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("slug", OPERATIONS)
+SLUGS = list(dict.fromkeys(operation.concept for operation in OPERATIONS.values()))
+# What several concepts share: no operation of its own, and no page.
+HELPERS = {"log_softmax"}
+
+
+@pytest.mark.parametrize("slug", SLUGS)
 def test_a_concept_has_one_name_everywhere(slug):
     """Its page, its reference, its bound, its inputs and its tests."""
     assert toise_spec.page(slug)
     for name in CONCEPTS:
         assert importlib.util.find_spec(name.format(slug)), f"there is no {name.format(slug)}"
-    assert callable(getattr(toise_reference, slug))
-    assert callable(getattr(toise.bounds, slug))
-    assert OPERATIONS[slug].name == slug
 
 
-def test_every_page_with_requirements_is_an_operation_or_general():
+def test_every_page_with_requirements_is_a_concept_or_general():
     """No concept is specified that nothing judges."""
-    assert {item.slug for item in toise_spec.requirements().values()} == {*OPERATIONS, "general"}
+    assert {item.slug for item in toise_spec.requirements().values()} == {*SLUGS, "general"}
 
 
-@pytest.mark.parametrize("slug", OPERATIONS)
+@pytest.mark.parametrize("slug", SLUGS)
 def test_the_modules_of_a_concept_point_to_its_page(slug):
     """The first line of each says which page it is read with."""
     for name in ("toise_reference.{}", "toise.bounds.{}", "toise.suite.test_{}"):
@@ -160,18 +177,31 @@ def test_the_modules_of_a_concept_point_to_its_page(slug):
         assert f"Read with spec/toise_spec/{slug}.md." in " ".join(first.split()), name.format(slug)
 
 
-@pytest.mark.parametrize("slug", OPERATIONS)
-def test_the_reference_has_the_signature_of_the_specification(slug):
-    """Data by position, options by keyword, the same names and the same defaults."""
-    parameters = inspect.signature(getattr(toise_reference, slug)).parameters.values()
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_an_operation_has_one_name_everywhere(name):
+    """In the table, in the module of its concept, and among the bounds if it has a required value."""
+    module = importlib.import_module(f"toise_reference.{OPERATIONS[name].concept}")
 
-    assert tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD) == OPERATIONS[slug].data
-    assert {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY} == dict(OPERATIONS[slug].options)
+    assert OPERATIONS[name].name == name
+    assert getattr(toise_reference, name) is getattr(module, name)
+    assert callable(getattr(toise.bounds, name, None)) or name == "mlm_corrupt"
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_the_reference_has_the_signature_of_the_specification(name):
+    """Data by position, options by keyword, the same names and the same defaults."""
+    parameters = inspect.signature(getattr(toise_reference, name)).parameters
+    options = {option: parameters[option].default for option in OPERATIONS[name].options}
+
+    assert tuple(parameters)[: len(OPERATIONS[name].data)] == OPERATIONS[name].data
+    assert set(parameters) == {*OPERATIONS[name].data, *options}
+    for option, default in OPERATIONS[name].options.items():
+        assert options[option] == (inspect.Parameter.empty if default is ALWAYS else default), option
 
 
 def test_the_public_names_of_the_reference_are_the_operations():
-    """No more, and no fewer."""
-    assert sorted(toise_reference.__all__) == sorted(OPERATIONS)
+    """And what several of them share."""
+    assert sorted(toise_reference.__all__) == sorted({*OPERATIONS, *HELPERS})
 
 
 # --- Dependencies one way -----------------------------------------------------------------------------

@@ -15,7 +15,10 @@ import toise_reference
 import torch
 from misbehaviours import judged
 from toise.errors import TargetError
+from toise.operations import OPERATIONS
 from toise.targets import load
+
+KNOWN = ", ".join(OPERATIONS)
 
 NUMBER = itertools.count()
 CORRECT = """
@@ -273,7 +276,7 @@ def test_the_device_is_the_one_asked_for_then_the_one_declared():
         ("", "'' is neither a file.py, a module, module:object, nor one of reference, torch"),
         ("--help", "'--help' is neither"),
         ("two\nlines", "neither"),
-        ("math", "math provides none of the operations attention, layer_norm; define a function of one of those names"),
+        ("math", f"math provides none of the operations {KNOWN}; define a function of one of those names"),
         ("toise_reference:attention", "toise_reference:attention provides none of the operations"),
         ({}, "mapping provides none of the operations"),
         ({"__toise__": {}}, "mapping provides none of the operations"),
@@ -282,8 +285,8 @@ def test_the_device_is_the_one_asked_for_then_the_one_declared():
         (types.SimpleNamespace(), "SimpleNamespace provides none of the operations"),
         ({"attention": 5}, "mapping: attention is a int; required: a function"),
         ({"layer_norm": "softmax"}, "mapping: layer_norm is a str; required: a function"),
-        ({"atention": len}, "the mapping has an unknown key 'atention'; known: __toise__, attention, layer_norm"),
-        ({5: len}, "the mapping has an unknown key 5; known: __toise__, attention, layer_norm"),
+        ({"atention": len}, f"the mapping has an unknown key 'atention'; known: __toise__, {KNOWN}"),
+        ({5: len}, f"the mapping has an unknown key 5; known: __toise__, {KNOWN}"),
     ],
     ids=repr,
 )
@@ -412,7 +415,7 @@ def test_a_device_without_numbers_is_refused():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"operations": ["softmax"]}, "unknown operation 'softmax'; known: attention, layer_norm"),
+        ({"operations": ["softmax"]}, f"unknown operation 'softmax'; known: {KNOWN}"),
         ({"operations": ["attention", "LayerNorm"]}, "unknown operation 'LayerNorm'"),
         ({"dtypes": ["float16"]}, "unknown dtype 'float16'; known: float64, float32, bfloat16"),
         ({"dtypes": [np.float32]}, "unknown dtype"),
