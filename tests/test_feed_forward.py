@@ -1,0 +1,717 @@
+"""The feed-forward network: its reference, its bound, its inputs, and the mistakes that its requirements name."""
+
+import dataclasses
+import functools
+import math
+from fractions import Fraction
+
+import correct_variants as correct
+import ml_dtypes
+import numpy as np
+import pytest
+import toise
+import torch
+from hypothesis import HealthCheck, given, settings
+from misbehaviours import judged
+from test_inputs import digest
+from toise.backend import Backend
+from toise.bounds import PRECISIONS
+from toise.engine import properties, property_of
+from toise.inputs import Case, FeedForward, feed_forward, feed_forward_inputs
+from toise.targets import load
+from toise.verdict import Violation
+from toise_reference import feed_forward as reference
+from torch.nn import functional
+from within import STRICT32, STRICT64, bound, built, ratio, rounded
+
+BFLOAT16 = ml_dtypes.bfloat16
+SEARCH = settings(max_examples=100, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+NAMES = ("x", "w1", "b1", "w2", "b2")
+
+
+def case_of(x, w1, b1, w2, b2, dtype="float64"):
+    """Return a call on these numbers, rounded to a dtype."""
+    return Case(
+        "feed_forward", {name: rounded(np.array(a, float), dtype) for name, a in zip(NAMES, (x, w1, b1, w2, b2), strict=True)}, {}
+    )
+
+
+# --- The reference ------------------------------------------------------------------------------------
+
+PAGE = {"w1": [[1, -1]], "b1": [0, 1], "w2": [[3], [5]], "b2": [1]}
+BY_HAND = {
+    "FFN-1 the formula": ({"x": [[2]]}, [[7]]),
+    "FFN-2 a loud row of w2": ({"x": [[2]], "w2": [[3], [1000]]}, [[7]]),
+    "FFN-3 scaled": ({"x": [[2]], "w1": [[4, -4]], "b1": [0, 4], "w2": [[0.75], [1.25]]}, [[7]]),
+    "FFN-4 negated": ({"x": [[2]], "w2": [[-3], [-5]], "b2": [-1]}, [[-7]]),
+    "FFN-5 no bias": ({"x": [[2]], "b1": [0, 0]}, [[7]]),
+    "FFN-5 a position of zeros": ({"x": [[0]], "b1": [2, -2]}, [[7]]),
+    "FFN-6 b2 = 0": ({"x": [[2]], "b2": [0]}, [[6]]),
+    "FFN-7 two positions": ({"x": [[2], [0]]}, [[7], [6]]),
+    "FFN-7 another first one": ({"x": [[9], [0]]}, [[28], [6]]),
+    "FFN-8 exchanged": ({"x": [[0], [2]]}, [[6], [7]]),
+    "FFN-9 units exchanged": ({"x": [[2]], "w1": [[-1, 1]], "b1": [1, 0], "w2": [[5], [3]]}, [[7]]),
+    "FFN-10 square": (
+        {"x": [[1, 0]], "w1": [[1, -1], [2, 1]], "b1": [0, 0], "w2": [[1, 2], [-1, 0]], "b2": [0, 0]},
+        [[1, 2]],
+    ),
+    "FFN-10 features exchanged": (
+        {"x": [[0, 1]], "w1": [[2, 1], [1, -1]], "b1": [0, 0], "w2": [[1, 2], [-1, 0]], "b2": [0, 0]},
+        [[1, 2]],
+    ),
+    "FFN-11 1030 units": (
+        {"x": [[1]], "w1": np.ones((1, 1030)), "b1": np.zeros(1030), "w2": np.ones((1030, 1)), "b2": [0]},
+        [[1030]],
+    ),
+    "every unit off": ({"x": [[-5]], "b1": [0, -6]}, [[1]]),
+    "one axis": ({"x": [2]}, [7]),
+    "no positions": ({"x": np.zeros((2, 0, 1))}, np.zeros((2, 0, 1))),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
+@pytest.mark.parametrize("row", BY_HAND)
+def test_the_numbers_on_the_page_are_what_the_reference_gives(row, dtype):
+    """They are whole, so that nothing is rounded; and the result has the dtype of the inputs."""
+    changes, required = BY_HAND[row]
+    data = {**PAGE, **changes}
+    got = reference(*(np.array(data[name], dtype) for name in NAMES))
+
+    assert got.dtype == dtype
+    assert got.tolist() == np.array(required, float).tolist()
+
+
+def test_the_wrong_numbers_on_the_page_are_what_the_mistakes_give():
+    """Whoever prints a network with the mistake sees the number that the page names."""
+    w1, b1, w2, b2 = (np.array(PAGE[name], float) for name in NAMES[1:])
+    x, z = np.array([[2.0]]), np.array([[2.0, -1.0]])
+    relu = np.maximum(z, 0)
+    loud, bias = np.array([[3.0], [1000.0]]), np.array([2.0, -2.0])
+    leaky, smooth = np.where(z > 0, z, 0.01 * z), gelu(z)
+    two = np.array([[2.0], [0.0]])
+
+    assert z @ w2 + b2 == 2
+    assert [float((h @ w).item() + 1) for w in (w2, loud) for h in (leaky, z)] == [6.95, 2, -3, -993]
+    assert [round((smooth @ w).item() + 1, 2) for w in (w2, loud)] == [6.07, -151.79]
+    assert [(np.clip(z * 4, 0, 6) @ (w2 / 4)).item() + 1, (relu**2 @ w2).item() + 1, ((4 * relu) ** 2 @ w2 / 4).item() + 1] == [
+        5.5,
+        13,
+        49,
+    ]
+    assert round((gelu(4 * z) @ w2 / 4).item() + 1, 2) == 7.0
+    assert [(x + 7).item(), (x - 7).item()] == [9, -5]
+    assert [float((0 * bias @ w2 + b2).item()), float((bias @ w2 + b2).item())] == [1, -3]
+    assert [(np.maximum(p * w1 + b1, 0).mean(0) @ w2 + b2).item() for p in (two, np.array([[9.0], [0.0]]))] == [6.5, 17]
+    assert [(np.maximum(p @ w1 + b1[:, None], 0) @ w2 + b2).ravel().tolist() for p in (two, two[::-1])] == [[7, 9], [1, 10]]
+    assert [(np.maximum(x @ w1[:, :1] + b1[:1], 0) @ w2[:1] + b2).item(), (np.maximum(1 - x, 0) * 5 + 1).item()] == [7, 1]
+    square, back = np.array([[1.0, -1], [2, 1]]), np.array([[1.0, 2], [-1, 0]])
+    wrong = [np.maximum(a @ w.T, 0) @ back for a, w in (([1.0, 0], square), ([0.0, 1], square[::-1]))]
+    assert [row.tolist() for row in wrong] == [[-1, 2], [1, 2]]
+    assert 1030 // 64 * 64 == 1024
+
+
+def test_inputs_are_left_as_they_were_and_the_result_has_memory_of_its_own():
+    """Also where every unit is off, and the result is b2."""
+    data = [np.array(PAGE[name], float) if name != "x" else np.array([[-5.0]]) for name in NAMES]
+    before = [array.copy() for array in data]
+    result = reference(*data)
+
+    assert all(np.array_equal(array, copy) for array, copy in zip(data, before, strict=True))
+    assert not any(np.shares_memory(result, array) for array in data)
+
+
+REFUSED = {
+    "w1 of other rows": (
+        {"w1": np.ones((2, 2))},
+        ValueError,
+        r"^w1 has shape \(2, 2\); required: d_model = 1 in \[d_model, d_ff\]$",
+    ),
+    "w1 transposed": ({"w1": np.ones((2, 1))}, ValueError, r"^w1 has shape \(2, 1\); required: d_model = 1 in"),
+    "b1 of another length": ({"b1": np.ones(1)}, ValueError, r"^b1 has shape \(1,\); required: d_ff = 2 in \[d_ff\]$"),
+    "w2 of other rows": (
+        {"w2": np.ones((3, 1))},
+        ValueError,
+        r"^w2 has shape \(3, 1\); required: d_ff = 2 in \[d_ff, d_model\]$",
+    ),
+    "b2 of another length": ({"b2": np.ones(2)}, ValueError, r"^b2 has shape \(2,\); required: d_model = 1 in \[d_model\]$"),
+    "w1 with a leading axis": (
+        {"w1": np.ones((1, 1, 2))},
+        ValueError,
+        r"^w1 has shape \(1, 1, 2\); required: \[d_model, d_ff\]$",
+    ),
+    "no hidden units": (
+        {"w1": np.ones((1, 0)), "b1": np.ones(0), "w2": np.ones((0, 1))},
+        ValueError,
+        r"^w1 has shape \(1, 0\); required: d_ff of 1 or more$",
+    ),
+    "x of rank 0": ({"x": np.array(1.0)}, ValueError, r"^x has shape \(\); required: \[\.\.\., d_model\]$"),
+    "x as a list": ({"x": [[2.0]]}, TypeError, r"^x is a list; required: a NumPy array$"),
+    "mixed dtypes": ({"w2": np.ones((2, 1), np.float32)}, TypeError, r"w2 float32.*required: one floating-point dtype for all$"),
+}
+
+
+@pytest.mark.parametrize("mistake", REFUSED)
+def test_a_malformed_call_is_refused(mistake):
+    """With the argument's name, what it is and what is required of it."""
+    changes, error, message = REFUSED[mistake]
+    data = {"x": np.ones((1, 1)), **{name: np.array(part, float) for name, part in PAGE.items()}, **changes}
+
+    with pytest.raises(error, match=message):
+        reference(*(data[name] for name in NAMES))
+
+
+def exact(case):
+    """Compute the network in fractions, which round nowhere."""
+    x, w1, b1, w2, b2 = (
+        np.array([Fraction(number) for number in a.ravel()], object).reshape(a.shape) for a in case.arrays.values()
+    )
+    hidden = x @ w1 + b1
+    return np.where(hidden > 0, hidden, Fraction(0)) @ w2 + b2
+
+
+def test_the_reference_and_the_bounds_agree_with_fractions():
+    """Two computations in float64, and a third that rounds nowhere, on every recipe small enough."""
+    small = [recipe for recipe in feed_forward_inputs().fixed if recipe.elements() <= 1500]
+    assert len(small) >= 10
+    for recipe in small:
+        case = built(recipe, "float64")
+        strict, right = bound(case, STRICT64), exact(case)
+        for value in (reference(*case.arrays.values()), strict.value):
+            error = np.array([abs(Fraction(a) - b) for a, b in zip(value.ravel(), right.ravel(), strict=True)])
+            assert (error <= strict.radius.ravel()).all(), recipe
+
+
+# --- The bound: sound ---------------------------------------------------------------------------------
+
+
+def bias_last(x, w, b, product):
+    """Add the bias to the finished sum."""
+    return product(x, w) + b
+
+
+def bias_first(x, w, b, product):
+    """Let the sum start from the bias, as a loop over a buffer does."""
+    return _from_start(x, w, np.broadcast_to(b, (x.shape[-2], w.shape[-1])))
+
+
+def _from_start(x, w, total):
+    for c in range(x.shape[-1]):
+        total = total + x[:, c, None] * w[c]
+    return total
+
+
+def bias_within(x, w, b, product):
+    """Take the bias for a product with 1, in the middle of the others."""
+    half = x.shape[-1] // 2
+    return product(np.insert(x, half, 1, axis=-1), np.insert(w, half, b, axis=0))
+
+
+def in_blocks(x, w, b, product, block=16):
+    """Add up partial sums, each of a block of rows, the bias after the first."""
+    parts = [product(x[:, at : at + block], w[at : at + block]) for at in range(0, x.shape[-1], block)]
+    return functools.reduce(np.add, parts[1:], parts[0] + b)
+
+
+def network(x, w1, b1, w2, b2, *, layer=bias_last, product=correct.matmul, written=lambda a: a):
+    """Compute the network in float32; `written` rounds what is written out between kernels."""
+    hidden = np.maximum(written(layer(x, w1, b1, product)), np.float32(0))
+    return layer(hidden, w2, b2, product)
+
+
+def every_array_written(x, w1, b1, w2, b2, *, written=lambda a: a):
+    """Give each operation a kernel of its own: product, bias, ReLU, product, bias."""
+    z = written(written(x @ w1) + b1)
+    return written(written(np.maximum(z, np.float32(0))) @ w2) + b2
+
+
+def truncated(x, w, b, product):
+    """Accumulate exactly and cut towards zero, as a tensor core may: within bfloat16's float32 accumulator alone."""
+    return correct.truncating(x, w) + b
+
+
+ORGANISATIONS = {
+    "BLAS": network,
+    "one by one": functools.partial(network, product=correct.one_by_one),
+    "backwards": functools.partial(network, product=correct.backwards),
+    "pairwise": functools.partial(network, product=correct.pairwise),
+    "four lanes": functools.partial(network, product=correct.lanes),
+    "fused multiply-add": functools.partial(network, product=correct.fused),
+    "bias first": functools.partial(network, layer=bias_first),
+    "bias within": functools.partial(network, layer=bias_within, product=correct.one_by_one),
+    "blocks of 16": functools.partial(network, layer=in_blocks),
+    "every array written": every_array_written,
+}
+
+
+def run(organisation, case, dtype, precision):
+    """Run an organisation on the inputs of a call, as the precision class lets it round."""
+    data = [array.astype(np.float32) for array in case.arrays.values()]
+    data[0] = data[0].reshape(-1, case.x.shape[-1])
+    written = {"written": lambda a: rounded(a, dtype).astype(np.float32)} if precision == "EAGER" else {}
+    with np.errstate(all="ignore"):
+        got = organisation(*data, **written)
+    assert got.dtype == np.float32, "the organisation left float32"
+    return rounded(got, dtype).reshape(case.x.shape)
+
+
+def stepwise(case, layer):
+    """Run every step in bfloat16, one at a time."""
+    data = [array.astype(BFLOAT16) for array in case.arrays.values()]
+    x, w1, b1, w2, b2 = data[0].reshape(-1, case.x.shape[-1]), *data[1:]
+    with np.errstate(all="ignore"):
+        got = layer(np.maximum(layer(x, w1, b1), BFLOAT16(0)), w2, b2)
+    assert got.dtype == BFLOAT16
+    return got.astype(np.float64).reshape(case.x.shape)
+
+
+def narrow_bias_first(x, w, b):
+    """Start from the bias."""
+    return _from_start(x, w, np.broadcast_to(b, (x.shape[0], w.shape[1])))
+
+
+def narrow_bias_last(x, w, b):
+    """Add the bias at the end."""
+    return _from_start(x, w, np.zeros((x.shape[0], w.shape[1]), BFLOAT16)) + b
+
+
+def narrow_workers(x, w, b):
+    """Let two workers take half of the rows each, in float32, and add what they wrote out in bfloat16."""
+    half = x.shape[-1] // 2
+    parts = [x[:, at].astype(np.float32) @ w[at].astype(np.float32) for at in (slice(half), slice(half, None))]
+    return parts[0].astype(BFLOAT16) + parts[1].astype(BFLOAT16) + b
+
+
+def torch_network(case, dtype):
+    """Call torch's own kernels."""
+    x, w1, b1, w2, b2 = (torch.from_numpy(array.copy()).to(getattr(torch, dtype)) for array in case.arrays.values())
+    return functional.linear(functional.relu(functional.linear(x, w1.T, b1)), w2.T, b2).double().numpy()
+
+
+def suite_recipes():
+    """Return every recipe that the suite always tries, once."""
+    found = [r for prop in properties() if "feed_forward" in prop.inputs for r in prop.inputs["feed_forward"].fixed]
+    return list(dict.fromkeys(found))
+
+
+@pytest.mark.parametrize(("dtype", "precision"), [("float32", "STRICT"), ("bfloat16", "FUSED"), ("bfloat16", "EAGER")])
+def test_correct_organisations_stay_within_the_radius_on_the_suites_recipes(dtype, precision):
+    """No false alarm on what the suite always tries, whichever way a correct backend computes; large inputs take turns."""
+    for turn, recipe in enumerate(suite_recipes()):
+        case = built(recipe, dtype)
+        required = bound_in(case, dtype, precision)
+        names = list(ORGANISATIONS)
+        for name in names[turn % 3 :: 3] if recipe.elements() > 2000 else names:
+            assert ratio(run(ORGANISATIONS[name], case, dtype, precision), required) <= 1, f"{name} on {recipe}"
+        if precision != "FUSED":
+            assert ratio(torch_network(case, dtype), required) <= 1, f"torch on {recipe}"
+        if dtype == "bfloat16" and recipe.elements() <= 2000:
+            cut = functools.partial(network, layer=truncated)
+            assert ratio(run(cut, case, dtype, precision), required) <= 1, f"truncated on {recipe}"
+
+
+@pytest.mark.parametrize(("dtype", "precision"), [("float32", "STRICT"), ("bfloat16", "EAGER")])
+def test_correct_organisations_stay_within_the_radius_on_drawn_recipes(dtype, precision):
+    """No false alarm where Hypothesis looks for one: sizes, biases and exponents in any combination."""
+
+    @SEARCH
+    @given(feed_forward_inputs(exponent=(0, 4, -9, 30, -30, -62)).general)
+    def search(recipe):
+        case = built(recipe, dtype)
+        for name in ("one by one", "bias first", "every array written"):
+            assert ratio(run(ORGANISATIONS[name], case, dtype, precision), bound_in(case, dtype, precision)) <= 1, name
+
+    search()
+
+
+@pytest.mark.parametrize("layer", [narrow_bias_first, narrow_bias_last, narrow_workers])
+def test_bfloat16_steps_stay_within_the_widest_class(layer):
+    """Sums of bfloat16 numbers, and partial sums that two workers write out, on every recipe of moderate size."""
+    for recipe in (recipe for recipe in suite_recipes() if recipe.elements() <= 3000):
+        case = built(recipe, "bfloat16")
+        assert ratio(stepwise(case, layer), bound_in(case, "bfloat16", "STEPWISE")) <= 1, recipe
+
+
+def test_a_bias_that_the_sum_starts_from_loses_what_is_far_smaller():
+    """Each of 512 products is half a unit of a bias of 1, and is rounded away: a bias that is added last loses nothing."""
+    case = case_of(np.ones((1, 512)), np.full((512, 1), 2.0**-24), [1.0], np.eye(1, 512), np.zeros(512))
+    first, last = (run(ORGANISATIONS[name], case, "float32", "STRICT")[0, 0] for name in ("bias first", "one by one"))
+    required = bound(case, STRICT32)
+
+    assert (first, last) == (1, 1 + 2.0**-15)
+    assert 0 < (last - first) / required.radius[0, 0] <= 1
+
+
+def test_subnormal_numbers_may_be_flushed():
+    """The processor flushes every subnormal operand and result, products and weights among them."""
+    for recipe in (dataclasses.replace(recipe, exponent=-125) for recipe in feed_forward.FIXED[:12]):
+        case = built(recipe, "float32")
+        required = bound(case, STRICT32)
+        if not torch.set_flush_denormal(True):
+            pytest.skip("this processor has no such mode")
+        try:
+            flushed = [torch_network(case, "float32"), run(ORGANISATIONS["one by one"], case, "float32", "STRICT")]
+        finally:
+            torch.set_flush_denormal(False)
+        assert max(ratio(got, required) for got in flushed) <= 1, recipe
+
+
+def test_where_a_correct_computation_may_overflow_the_radius_is_infinite():
+    """In the hidden units, in the result, and where only the order of the sum decides."""
+    big = 2.0**100
+    for case in (
+        case_of([[big]], [[big]], [0], [[1]], [0]),
+        case_of([[big]], [[1]], [0], [[big]], [0]),
+        case_of([[big, big]], [[big], [-big]], [0], [[1, 1]], [0, 0]),
+        case_of([[1.5 * 2.0**127]], [[1]], [1.5 * 2.0**127], [[1]], [0]),
+    ):
+        assert np.isposinf(bound(case, STRICT32).radius).all()
+    assert np.isfinite(bound(case_of([[2.0**60]], [[2.0**60]], [2.0**120], [[1]], [2.0**120]), STRICT32).radius).all()
+
+
+# --- The bound: tight ---------------------------------------------------------------------------------
+
+
+def test_a_unit_that_is_off_adds_nothing_to_the_radius():
+    """Its radius is 0, so that a row of w2 as large as you like leaves the radius as it was."""
+    quiet, loud = (bound(case_of([[2, 3]], [[1, -1], [1, -2]], [0, 1], [[3, 1], [w, w]], [1, 0]), STRICT32) for w in (5, 2.0**60))
+
+    assert (quiet.radius == loud.radius).all()
+
+
+def test_near_zero_a_unit_may_be_either_on_or_off():
+    """Where rounding decides the sign the radius is what the unit could hold, and no more."""
+    case = case_of([[1.0, 1.0]], [[1.0], [-1.0]], [0.0], [[1.0, 0.0]], [0.0, 0.0])
+    radius = bound(case, STRICT32).radius[0, 0]
+
+    assert 0 < radius <= 16 * 2.0**-24
+
+
+SMALL = FeedForward(lead=(16,), d_model=8, d_ff=8, content="normal", b1="normal", b2="normal")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "dtype", "precision", "factor"),
+    [
+        (SMALL, "float32", "STRICT", 25),
+        (SMALL, "bfloat16", "FUSED", 3),
+        (SMALL, "bfloat16", "EAGER", 5),
+        # Long sums in float32: the bound grows with the number of terms, and errors that happen to cancel do not.
+        (feed_forward.USUAL, "float32", "STRICT", 800),
+        (feed_forward.USUAL, "bfloat16", "FUSED", 3),
+        (feed_forward.USUAL, "bfloat16", "EAGER", 18),
+    ],
+)
+def test_the_radius_is_a_stated_multiple_of_what_correct_organisations_err_by(recipe, dtype, precision, factor):
+    """On random numbers: the root mean square of the radii beside that of the worst errors among all organisations."""
+    case = built(recipe, dtype)
+    required = bound_in(case, dtype, precision)
+    chosen = [organisation for name, organisation in ORGANISATIONS.items() if name != "pairwise"]
+    worst = np.max([np.abs(run(organisation, case, dtype, precision) - required.value) for organisation in chosen], axis=0)
+
+    assert np.sqrt((required.radius**2).mean()) <= factor * np.sqrt((worst**2).mean())
+
+
+def bound_in(case, dtype, precision):
+    """Bound a call in a named precision class."""
+    return bound(case, PRECISIONS[dtype][precision])
+
+
+def gelu(z):
+    """Return z times the share of the normal distribution below z."""
+    return z * (1 + np.vectorize(math.erf, otypes=[float])(z / math.sqrt(2))) / 2
+
+
+def gelu_of_tanh(z):
+    """Return the usual approximation of that."""
+    return z * (1 + np.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3))) / 2
+
+
+def in_float64(case, *, act=lambda z: np.maximum(z, 0), keep=lambda a: a, hidden=lambda h: h, units=None):
+    """Compute the network in float64, save for the fault that the options plant."""
+    x, w1, b1, w2, b2 = (keep(array) if name[0] in "xw" else array for name, array in case.arrays.items())
+    return hidden(act(x @ w1 + b1))[..., :units] @ w2[:units] + b2
+
+
+def kept(bits):
+    """Return a rounding to that many significant bits."""
+
+    def cut(a):
+        fraction, exponent = np.frexp(a)
+        return np.ldexp(np.round(np.ldexp(fraction, bits)), exponent - bits)
+
+    return cut
+
+
+WIDE = FeedForward(lead=(3,), d_model=16, d_ff=1030, content="normal", seed=12, second="indicator", b1="normal")
+DENSE = FeedForward(lead=(9,), d_model=65, d_ff=129, content="normal", seed=13, b1="normal", b2="normal")
+FAULTS = {
+    "x and the weights are cut to TF32": (DENSE, "float32", "STRICT", {"keep": kept(11)}),
+    "hidden units are rounded to float16": (DENSE, "float32", "STRICT", {"hidden": kept(11)}),
+    "a leaky slope of 1e-5": (WIDE, "float32", "STRICT", {"act": lambda z: np.where(z > 0, z, 1e-5 * z)}),
+    "a leaky slope of 1e-5, in bfloat16": (WIDE, "bfloat16", "EAGER", {"act": lambda z: np.where(z > 0, z, 1e-5 * z)}),
+    "GELU": (WIDE, "bfloat16", "EAGER", {"act": gelu}),
+    "GELU by tanh": (WIDE, "bfloat16", "STEPWISE", {"act": gelu_of_tanh}),
+    "the last of 1030 units is dropped": (WIDE, "bfloat16", "EAGER", {"units": 1029}),
+    "hidden units are rounded to 4 bits, as in float8": (WIDE, "bfloat16", "EAGER", {"hidden": kept(4)}),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_small_fault_leaves_the_radius(fault):
+    """The radius is small enough to see it: the fault is all that differs from float64."""
+    recipe, dtype, precision, planted = FAULTS[fault]
+    case = built(recipe, dtype)
+
+    assert ratio(in_float64(case), bound(case, STRICT64)) <= 1
+    assert ratio(in_float64(case, **planted), bound_in(case, dtype, precision)) > 1
+
+
+# --- The inputs ---------------------------------------------------------------------------------------
+
+# ruff: noqa: E501 - a recipe prints on one line
+# What the fixed recipes leave out: with these, every kind is among the golden ones.
+MORE = (FeedForward(lead=(2, 1), d_model=3, d_ff=40, content="ramp", second="indicator", exponent=-8, seed=99, b2="ramp"),)
+GOLDEN = {
+    "feed_forward(literal=(1.0, 1.0, -1.0, 1.0, 2.0))": "d379671e0660f3dd",
+    "feed_forward(literal=(1.0, 0.0, 1.0, -1.0, 2.0, 1.0, 1.0, 2.0, -1.0, 0.0), d_model=2)": "09afc764d26dc4c2",
+    "feed_forward(lead=(2,), content='ramp', d_model=3, b1='ramp', b2='ramp')": "3c6dc83f8b0aaac0",
+    "feed_forward(lead=(3,), content='integers', seed=1, d_model=2, d_ff=5, b1='ramp', b2='normal')": "205b415bbf652a2d",
+    "feed_forward(lead=(), content='normal', seed=2, d_model=4, d_ff=7, b1='normal', b2='normal')": "7d33ce3c1352ddbb",
+    "feed_forward(lead=(2, 3), content='normal', seed=3, d_model=5, d_ff=5, b1='normal', b2='normal')": "a0d2bad7b535afd9",
+    "feed_forward(lead=(4,), content='padding', seed=4, d_model=4, d_ff=16, b1='normal', b2='normal')": "4d8c2241e41710d8",
+    "feed_forward(lead=(3,), content='normal', seed=5, d_model=6, d_ff=33, second='indicator', b1='normal')": "ef8ecbf5d7fdc346",
+    "feed_forward(lead=(5,), content='cancel', seed=6, d_model=8, d_ff=9, b1='ramp', b2='normal')": "8867d13be15a80b5",
+    "feed_forward(lead=(3,), content='bias', seed=7, d_model=7, d_ff=31, b1='normal', b2='normal')": "05326f5533694f5e",
+    "feed_forward(lead=(2, 2, 3), content='outlier', seed=8, d_model=17, d_ff=8, b1='normal', b2='normal')": "9619d30aef879a6b",
+    "feed_forward(lead=(17,), content='normal', seed=9, d_model=16, d_ff=64, b1='normal', b2='normal')": "695702987a2b093f",
+    "feed_forward(lead=(130,), content='integers', seed=10, d_model=3, d_ff=4, b1='ramp', b2='ramp')": "841729846ca62644",
+    "feed_forward(lead=(2, 2), content='normal', seed=11, d_model=64, d_ff=256, b1='normal', b2='normal')": "68da718be79a8f9b",
+    "feed_forward(lead=(3,), content='normal', seed=12, d_model=16, d_ff=1030, second='indicator', b1='normal')": "d681dfdb416eabe0",
+    "feed_forward(lead=(9,), content='normal', exponent=-6, seed=13, d_model=65, d_ff=129, b1='normal', b2='normal')": "3269e523b6c3972b",
+    "feed_forward(lead=(2, 16), content='normal', d_model=64, d_ff=256, b1='normal', b2='normal')": "8c5f5f7dd4469407",
+    "feed_forward(lead=(2, 1), content='ramp', exponent=-8, seed=99, d_model=3, d_ff=40, second='indicator', b2='ramp')": "1ee07ea40f16034b",
+}
+
+
+def golden_recipes():
+    """Return the recipes whose arrays are written down."""
+    return [*feed_forward.FIXED, feed_forward.USUAL, *MORE]
+
+
+def test_the_arrays_of_a_recipe_are_those_of_its_version():
+    """Another digest means other inputs under an old name."""
+    assert {str(recipe): digest(recipe) for recipe in golden_recipes()} == GOLDEN
+
+
+def test_every_kind_has_a_golden_digest():
+    """A new kind needs a recipe in MORE and a digest."""
+    for name, choices in feed_forward.CHOICES.items():
+        kinds = {choice for choice in choices if isinstance(choice, str)}
+        assert kinds <= {getattr(recipe, name) for recipe in golden_recipes()}, name
+
+
+def test_every_dtype_holds_the_numbers_of_a_recipe_exactly():
+    """They are rounded once, when they are made."""
+    for recipe in golden_recipes():
+        for dtype in ("float32", "bfloat16"):
+            for array in built(recipe, dtype).arrays.values():
+                assert np.array_equal(rounded(array, dtype), array)
+                assert np.isfinite(array).all()
+
+
+def test_the_kinds_are_what_they_say():
+    """Zero positions, one loud feature, units that cancel, columns that pick a unit."""
+    padding = FeedForward(lead=(4,), d_model=3, d_ff=5, content="padding").build(np.array)
+    outlier = FeedForward(lead=(4,), d_model=3, d_ff=5, content="outlier").build(np.array)
+    cancel = FeedForward(lead=(4,), d_model=4, d_ff=5, content="cancel").build(np.array)
+    wide = FeedForward(lead=(2,), d_model=8, d_ff=130, content="normal", second="indicator").build(np.array)
+
+    assert (padding.x == 0).all(-1).tolist() == [True, False, True, False]
+    assert (np.abs(outlier.x).max(-1) > 1000).all()
+    assert np.abs(cancel.x @ cancel.w1).max() < 1e-12 < np.abs(cancel.x).max() * np.abs(cancel.w1).max()
+    assert wide.w2.sum(0).tolist() == [1] * 8
+    assert {129, 0, 128, 127, 64, 63} <= set(wide.w2.argmax(0).tolist())
+
+
+@pytest.mark.parametrize("field", ["content", "second", "b1", "b2"])
+def test_an_unknown_kind_is_refused(field):
+    """A slip of the pen in a requirement's inputs is an error, and the message says what there is."""
+    with pytest.raises(ValueError, match=r"^unknown .*'colourful'; required: "):
+        FeedForward(**{"content": "ramp", field: "colourful"}).build(np.array)
+
+
+# --- The mistakes -------------------------------------------------------------------------------------
+
+
+def relu(z):
+    """Return the numbers above zero, and zero for the others."""
+    return np.maximum(z, 0)
+
+
+def made(*, before=lambda x: x, act=relu, after=lambda y, x: y, weights=lambda w: w):
+    """Return a network of several parts, one of which is wrong."""
+
+    def network(x, w1, b1, w2, b2):
+        return after(act(before(x) @ weights(w1) + b1) @ weights(w2) + b2, x).astype(x.dtype)
+
+    return network
+
+
+def normalised(x):
+    """Return rows of mean 0 and variance 1."""
+    centred = x - x.mean(-1, keepdims=True)
+    return centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5)
+
+
+def b1_after_the_relu(x, w1, b1, w2, b2):
+    """Add b1 to what the ReLU left."""
+    return (relu(x @ w1) + b1) @ w2 + b2
+
+
+def b1_down_the_positions(x, w1, b1, w2, b2):
+    """Add one number of b1 to each position, where there are as many positions as units."""
+    down = x.ndim > 1 and x.shape[-2] == len(b1)
+    return relu(x @ w1 + (b1[:, None] if down else b1)) @ w2 + b2
+
+
+def whole_blocks(x, w1, b1, w2, b2):
+    """Run through whole blocks of 16 units, and leave out the rest."""
+    units = max(len(b1) // 16 * 16, min(len(b1), 16))
+    return relu(x @ w1[:, :units] + b1[:units]) @ w2[:units] + b2
+
+
+def over_neighbours(x, w1, b1, w2, b2):
+    """Add the position before, as a convolution over the sequence does."""
+    before = np.zeros_like(x)
+    if x.ndim > 1:
+        before[..., 1:, :] = x[..., :-1, :]
+    return relu((x + before) @ w1 + b1) @ w2 + b2
+
+
+def averaged(x, w1, b1, w2, b2):
+    """Give each position half of its own hidden units and half of their mean over all positions."""
+    hidden = relu(x @ w1 + b1)
+    if x.ndim > 1 and x.size:
+        hidden = (hidden + hidden.mean(-2, keepdims=True)) / 2
+    return hidden @ w2 + b2
+
+
+def padding_skipped(x, w1, b1, w2, b2):
+    """Take a position of zeros for padding, and return zeros for it."""
+    return np.where((x == 0).all(-1, keepdims=True), x, relu(x @ w1 + b1) @ w2 + b2)
+
+
+def guessed(w):
+    """Take square weights for transposed ones, as nn.Linear stores them."""
+    return w.T if w.shape[0] == w.shape[1] else w
+
+
+# Each mistake with what it fails: first the requirement that is about it, then the others; FFN-1 is the formula.
+MISTAKES = {
+    "no activation between, and one at the end (spring-media/TransformerTTS#102)": (
+        made(act=lambda z: z, after=lambda y, x: relu(normalised(y))),
+        ["FFN-2", "FFN-1", "FFN-4", "FFN-6", "FFN-10"],
+    ),
+    "no activation (classic mistake)": (made(act=lambda z: z), ["FFN-2", "FFN-1"]),
+    "a leaky ReLU (classic mistake)": (made(act=lambda z: np.where(z > 0, z, z / 64)), ["FFN-2", "FFN-1"]),
+    "a GELU (classic mistake)": (made(act=gelu), ["FFN-2", "FFN-1", "FFN-3"]),
+    "a ReLU clipped at 6 (classic mistake)": (made(act=lambda z: np.clip(z, 0, 6)), ["FFN-3", "FFN-1"]),
+    "a ReLU after the second layer too (classic mistake)": (made(after=lambda y, x: relu(y)), ["FFN-4", "FFN-1", "FFN-6"]),
+    "the residual connection inside (classic mistake)": (made(after=lambda y, x: x + y), ["FFN-4", "FFN-1", "FFN-5"]),
+    "a normalisation inside (classic mistake)": (made(before=normalised), ["FFN-5", "FFN-1", "FFN-2", "FFN-10"]),
+    "b1 forgotten (classic mistake)": (lambda x, w1, b1, w2, b2: relu(x @ w1) @ w2 + b2, ["FFN-5", "FFN-1"]),
+    "b1 after the ReLU (classic mistake)": (b1_after_the_relu, ["FFN-5", "FFN-1"]),
+    "zeros taken for padding (classic mistake)": (padding_skipped, ["FFN-5", "FFN-1", "FFN-6"]),
+    "b2 forgotten (classic mistake)": (lambda x, w1, b1, w2, b2: relu(x @ w1 + b1) @ w2, ["FFN-6", "FFN-1"]),
+    "b2 added by each of two workers (classic mistake)": (
+        lambda x, w1, b1, w2, b2: relu(x @ w1 + b1) @ w2 + b2 + b2,
+        ["FFN-6", "FFN-1"],
+    ),
+    "positions averaged (classic mistake)": (averaged, ["FFN-7", "FFN-1"]),
+    "a convolution over the positions (classic mistake)": (over_neighbours, ["FFN-7", "FFN-1", "FFN-5", "FFN-8"]),
+    "b1 down the positions (classic mistake)": (b1_down_the_positions, ["FFN-8", "FFN-1", "FFN-5", "FFN-9", "FFN-11"]),
+    "square weights transposed (classic mistake)": (
+        made(weights=guessed),
+        ["FFN-10", "FFN-1", "FFN-2", "FFN-5", "FFN-9", "FFN-11"],
+    ),
+    "whole blocks of units alone (classic mistake)": (whole_blocks, ["FFN-11", "FFN-1", "FFN-9"]),
+}
+EVERY = [prop.id for prop in properties() if prop.operations == ("feed_forward",)]
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_named(name):
+    """The requirement that is about it fails, with the others that are listed, and no more."""
+    wrong, failed = MISTAKES[name]
+    report = judged({"feed_forward": wrong}, ["GEN-1", "GEN-2", *EVERY])
+
+    assert [row.requirement for row in report.results if row.outcome == "FAIL"] == sorted(failed, key=EVERY.index)
+
+
+def test_a_leak_that_rounding_would_hide_is_heard():
+    """FFN-2 makes the rows of the units that are off loud; the formula alone has nothing to say on these numbers."""
+    backend = Backend(load({"feed_forward": made(act=lambda z: np.where(z > 0, z, z * np.float32(2.0**-22)))}), "float32")
+    case = built(feed_forward.FIXED[0], "float32")
+
+    property_of("FFN-1").test(backend, case)
+    with pytest.raises(Violation, match=r"^result\[0, 0\] is "):
+        property_of("FFN-2").test(backend, case)
+
+
+def test_every_requirement_names_a_mistake():
+    """None of them is there for nothing."""
+    assert {"FFN-1", *(failed[0] for _, failed in MISTAKES.values())} == {*EVERY} - {"FFN-9"}
+    assert any("FFN-9" in failed for _, failed in MISTAKES.values())
+
+
+# --- Correct networks ---------------------------------------------------------------------------------
+
+
+def flattened(x, w1, b1, w2, b2):
+    """Take all positions for rows of one matrix, and the biases for products with 1."""
+    rows = np.concatenate([x.reshape(-1, x.shape[-1]), np.ones((x.size // x.shape[-1], 1), x.dtype)], axis=-1)
+    hidden = relu(rows @ np.vstack([w1, b1]))
+    return (hidden @ w2 + b2).reshape(x.shape)
+
+
+def one_position_at_a_time(x, w1, b1, w2, b2):
+    """Loop over the positions, and over the units."""
+    y = np.empty_like(x)
+    for at in np.ndindex(x.shape[:-1]):
+        row = b2.copy()
+        for column, bias, back in zip(w1.T, b1, w2, strict=True):
+            row += relu(x[at] @ column + bias) * back
+        y[at] = row
+    return y
+
+
+def torch_addmm(x, w1, b1, w2, b2):
+    """Let one kernel of torch multiply and add the bias, all positions as rows of one matrix."""
+    hidden = torch.relu(torch.addmm(b1, x.reshape(-1, x.shape[-1]), w1))
+    return torch.addmm(b2, hidden, w2).reshape(x.shape)
+
+
+def torch_in_float32(x, w1, b1, w2, b2):
+    """Compute in float32, and return the dtype of x."""
+    wide = [a.float() for a in (x, w1, b1, w2, b2)]
+    return (torch.relu(wide[0] @ wide[1] + wide[2]) @ wide[3] + wide[4]).to(x.dtype)
+
+
+NARROW = {"arrays": "torch", "dtypes": ["float32", "bfloat16"]}
+CORRECT = {
+    "NumPy": ({"feed_forward": made()}, {}),
+    "flattened": ({"feed_forward": flattened}, {}),
+    "one position at a time": ({"feed_forward": one_position_at_a_time}, {}),
+    "torch.addmm, EAGER": ({"feed_forward": torch_addmm}, {**NARROW, "feed_forward": {"precision": {"bfloat16": "EAGER"}}}),
+    "torch in float32, FUSED": ({"feed_forward": torch_in_float32}, NARROW | {"dtypes": ["bfloat16"]}),
+}
+
+
+@pytest.mark.parametrize("name", CORRECT)
+def test_a_correct_network_passes_everything(name):
+    """MUST and SHOULD, in every dtype that it declares."""
+    functions, declared = CORRECT[name]
+    report = toise.verify(functions, operations=["feed_forward"], budget="smoke", declare=declared)
+
+    assert [(r.requirement, r.dtype, r.counterexample.message) for r in report.results if r.counterexample] == []
+    assert report.passed
