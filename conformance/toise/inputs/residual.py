@@ -1,0 +1,111 @@
+"""Inputs of a residual connection: rows, and what the sublayer gives for them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from toise.inputs import bits
+from toise.inputs.recipes import Case, Recipe, Recipes, explore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Array = np.ndarray
+# The outputs that are x times a number.
+MULTIPLES = {"zero": 0.0, "double": 2.0, "negative": -1.0}
+
+
+@dataclass(frozen=True)
+class Residual(Recipe):
+    """Inputs of `residual`: x of shape [*lead, d], and what the sublayer gives for x, of the same shape.
+
+    content   of x: "outlier" has one feature far larger than the others, "offset" a mean of 100 deviations
+    output    of the sublayer: "other" is numbers of its own, "near" takes x back but for a little, "tiny" is far
+              smaller than x and "loud" far larger; "zero", "double" and "negative" are multiples of x
+    """
+
+    lead: tuple[int, ...] = (1,)
+    d: int = 2
+    output: str = "other"
+
+    operation = "residual"
+    sizes = ("d",)
+    inner = 1
+    options = ()
+
+    def numbers(self) -> int:
+        return math.prod(self.lead) * self.d * (1 if self.output in MULTIPLES else 2)
+
+    def build(self, rounded: Callable[[Array], Array]) -> Case:
+        shape = (*self.lead, self.d)
+        x = rounded(self._content(shape, 0) * 2.0**self.exponent)
+        return Case(self.operation, {"x": x, "sublayer": rounded(self._output(x))}, {}, self.seed, len(self.lead))
+
+    def _output(self, x: Array) -> Array:
+        if self.output in MULTIPLES:
+            return MULTIPLES[self.output] * x
+        other = self._content(x.shape, 1) * 2.0**self.exponent
+        if self.output == "other":
+            return other
+        if self.output == "near":
+            return other * 2.0**-7 - x
+        if self.output in ("tiny", "loud"):
+            return other * (2.0**-14 if self.output == "tiny" else 2.0**14)
+        raise ValueError(f"unknown output {self.output!r}; required: {', '.join(CHOICES['output'])}")
+
+    def _content(self, shape: tuple[int, ...], part: int) -> Array:
+        """Return the numbers of x, or of the output: the second part of what the content gives."""
+        size = math.prod(shape)
+        if self.content == "literal":
+            numbers = np.array(self.literal or (1.0, -2.0, 3.0))
+            return np.resize(numbers, 2 * size)[part * size : (part + 1) * size].reshape(shape)
+        if self.content == "ramp":
+            return (np.arange(part * size, (part + 1) * size) * 3 % 7 - 3.0).reshape(shape)
+        if self.content == "integers":
+            return bits.integers(self.seed, 1 + part, shape, -8, 8)
+        noise = bits.normal(self.seed, 1 + part, shape)
+        if self.content == "normal":
+            return noise
+        if self.content == "offset":
+            return noise + 100.0
+        if self.content == "outlier":
+            return noise + np.where(np.arange(shape[-1]) == self.seed % shape[-1], 2.0**10, 0.0)
+        raise ValueError(f"unknown content {self.content!r}; required: literal, {', '.join(CHOICES['content'])}")
+
+
+# Smallest first.  Outputs of every kind, one axis alone, one feature, odd lengths, more positions than features.
+FIXED = (
+    Residual(d=2, literal=(1.0, -2.0, 3.0, 0.5)),
+    Residual(lead=(2,), d=1, literal=(1.0, -3.0), output="double"),
+    Residual(lead=(2,), d=3, content="ramp"),
+    Residual(lead=(3,), d=4, content="normal", seed=1, output="zero"),
+    Residual(lead=(2, 3), d=5, content="integers", seed=2),
+    Residual(lead=(), d=6, content="normal", seed=3),
+    Residual(lead=(4,), d=7, content="outlier", seed=4, output="double"),
+    Residual(lead=(3,), d=8, content="offset", seed=5, output="negative"),
+    Residual(lead=(5,), d=16, content="normal", seed=6, output="near"),
+    Residual(lead=(2, 2, 3), d=17, content="normal", seed=7, output="tiny"),
+    Residual(lead=(7,), d=33, content="normal", seed=8, output="loud"),
+    Residual(lead=(130,), d=3, content="integers", seed=9),
+    Residual(lead=(2, 2), d=255, content="normal", seed=10, exponent=6),
+    Residual(lead=(9,), d=768, content="normal", seed=11, exponent=-6),
+)
+USUAL = Residual(lead=(2, 16), d=64, content="normal")
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "content": ("ramp", "integers", "normal", "outlier", "offset"),
+    "d": (2, 3, 4, 5, 8, 1, 7, 16, 17, 31, 33, 64, 65),
+    "lead": ((1,), (2,), (), (3,), (1, 2), (2, 3), (5,), (2, 2, 3)),
+    "exponent": (0, 1, -1, 4, -4, 9, -9),
+    "seed": tuple(range(100)),
+    "output": ("other", "zero", "double", "negative", "near", "tiny", "loud"),
+}
+TINY: dict[str, tuple[Any, ...]] = {"d": (1, 2), "lead": ((1,), (2,)), "output": ("other", "zero", "double", "negative")}
+
+
+def residual_inputs(**given: tuple[Any, ...]) -> Recipes:
+    """Inputs of `residual`; each argument restricts a field of `Residual` to a choice: `output=("zero",)`."""
+    return explore(Residual, FIXED, CHOICES, TINY, given, numbers=8)
