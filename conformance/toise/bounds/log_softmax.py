@@ -6,6 +6,7 @@ For one row of logits s_k with the radii r_k, let top be the greatest of them, V
 
 u is the unit of one step, or of two where a step is followed by a store; u' = min(u, 2^-24), for what is done
 inside a kernel alone.  A shift by any other number, and an error in `top`, change nothing: both cancel exactly.
+A logit of -inf has p = 0, exactly and in every computation, and takes no part in what follows.
 
 **The normaliser.**  Term k of the sum is computed as exp(s_k - top + e_k), where the error e_k is at most
 
@@ -19,19 +20,22 @@ moves by at most log sum_k p_k exp(slip_k): upwards that is what it says, and do
 (1 + a)^V, a being the unit of one addition: its logarithm errs by at most -V log(1 - a).
 A running normaliser may instead be rescaled at every term, or merged with it as a log-sum-exp:
 
-- rescaled, by the exponential of a difference: term k is multiplied once for each greater term that follows,
-  by a product that errs by (ulps + 2) a, and in sum_k p_k (how many are greater) no order of the terms gives
-  more than (V - 1)/2, since p falls as that number rises (Chebyshev);
-- merged, L' = L + log1p(exp(s_k - L)): a merge errs by at most a (|L'| + 1.2 ulps + 0.3), of which
+- rescaled, by the exponential of a difference: term k is multiplied once for each greater term that follows, by a
+  product that errs by (ulps + 2 + 2 |top|) u' (the last where the difference is contracted with log2 e), and in
+  sum_k p_k (how many are greater) no order of the terms gives more than (V - 1)/2, since p falls as that number
+  rises (Chebyshev);
+- merged, L' = L + log1p(exp(s_k - L)): a merge errs by at most u' (|L'| + 1.2 ulps + 0.3), of which
   the share exp(L' - lse) is left at the end, and exp(-x) (|lse| + x) <= |lse| + 0.4.
 
-Both are within (V - 1) a (|lse| + 1.5 ulps).  A running normaliser is held in float32 or wider.
+Both are within (V - 1) u' (max(|lse|, |top|) + 1.5 ulps): a running normaliser is held in float32 or wider.
 
 **The last steps.**  S may be stored (u); its logarithm errs by (ulps + 2) u log S, by base 2 too, and, where it
 is a fast one, by ulps u' beside S = 1.  Then either (s - top) - log S, which rounds relative to s - top and y,
-both at most |y|, or s - lse, relative to lse and y, or the like in base 2, relative to s, top and y once more:
+both at most |y|, or s - lse, relative to lse and y, or the like in base 2, relative to s, top and y once more.  Where parts
+of the vocabulary are stored as log-sum-exps L_i before they are combined, part i is left with the share
+w_i = exp(L_i - lse) of its error, and sum_i w_i |L_i| <= |lse| + sum_i w_i log(1 / w_i) <= |lse| + log V:
 
-    u (|lse| + 2 |y|) + u' (|s| + |top| + 3 |y|).
+    u (2 |lse| + 2 |y| + log V) + u' (|s| + |top| + 3 |y|).
 
 Each of these steps may act on what the steps before have moved: a factor of 1 + 4 u on all.
 
@@ -47,7 +51,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from toise.bounds.bounded import U64
-from toise.bounds.formats import ACCUMULATE32, FLOAT32
+from toise.bounds.formats import FLOAT32
 
 if TYPE_CHECKING:
     from toise.bounds.bounded import Bounded
@@ -82,10 +86,10 @@ def log_softmax(logits: Bounded) -> Bounded:
 
     lse = np.abs(top + np.log(normaliser))
     add = -vocab * math.log1p(-(p.accumulate.u + U64))
-    running = (vocab - 1) * (min(p.accumulate.u, ACCUMULATE32.u) + U64) * (lse + 1.5 * p.ulps)
+    running = (vocab - 1) * inside * (np.maximum(lse, np.abs(top)) + 1.5 * p.ulps)
     logarithm = u + (p.ulps + 2) * u * np.log(normaliser) + p.ulps * inside
     magnitude = np.where(possible, np.abs(y), 0)
-    last = u * (lse + 2 * magnitude) + inside * (reach + 3 * magnitude)
+    last = u * (2 * lse + 2 * magnitude + math.log(vocab)) + inside * (reach + 3 * magnitude)
     flushed = (vocab + 2) * max(p.step.tiny, p.tensor.tiny, p.accumulate.tiny)
     radius = (1 + 4 * u) * (logits.radius + drift + add + running + logarithm + last) + flushed
     overflow = magnitude + radius > min(p.step.huge, p.tensor.huge)
