@@ -1,6 +1,7 @@
 """How long a verdict takes: `python benchmarks/speed.py`.
 
 Each case runs in a process of its own, several times; imports and the verdict are timed apart.
+Whole commands are timed from start to end, with the memory that all their processes hold together.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import json
 import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -22,6 +24,12 @@ CASES = {
     "a right attention": (("reference", "attention", "float32"), 8),
     "torch's layer_norm": (("torch", "layer_norm", "float32"), 8),
     "torch's attention": (("torch", "attention", "float32"), 8),
+}
+# Whole commands, and the most seconds and GiB that they may take.
+COMMANDS = {
+    "check torch -n 2": (60, 1.5),
+    "check torch -n 2 --budget smoke": (15, 1.5),
+    "check reference": (60, 1.5),
 }
 WRONG_ATTENTION = """
 from toise_reference import attention as right
@@ -57,6 +65,25 @@ def main() -> None:
             print(f"{name:<22}{''.join(f'{figure:>9.2f}' for figure in figures)}{limit:>9}   {passed[0]}", flush=True)
     finally:
         wrong.unlink()
+    print(f"\n{'':<34}{'seconds':>9}{'limit':>9}{'GiB':>9}{'limit':>9}   exit")
+    for command, (limit, memory) in COMMANDS.items():
+        seconds, held, status = _command(command.split())
+        print(f"{command:<34}{seconds:>9.1f}{limit:>9}{held:>9.2f}{memory:>9}   {status}", flush=True)
+
+
+def _command(arguments: list[str]) -> tuple[float, float, int]:
+    """Return the seconds that a command takes, the most GiB that it and its children hold at once, and its status."""
+    start, held = time.perf_counter(), 0.0
+    running = subprocess.Popen(
+        [sys.executable, "-m", "toise", *arguments],
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    while running.poll() is None:
+        listed = subprocess.run(["ps", "-o", "rss=", "-s", str(running.pid)], capture_output=True, text=True, check=False)
+        held = max(held, sum(map(int, listed.stdout.split())) / 2**20)
+        time.sleep(0.1)
+    return time.perf_counter() - start, held, running.returncode
 
 
 def _timed(*arguments: str) -> tuple[float, float, bool]:

@@ -211,8 +211,11 @@ WHOLE = {
     ("attention", "nothing wrong"): (None, {}),
     ("attention", "strides ignored"): (strides_ignored, {"GEN-6": fail("layout")}),
     ("attention", "drops scale"): (drops("scale"), {"ATT-9": fail("value")}),
-    ("attention", "drops causal"): (drops("causal"), dict.fromkeys(("ATT-14", "ATT-15", "ATT-16", "ATT-17"), fail("value"))),
-    ("attention", "top-left"): (top_left, dict.fromkeys(("ATT-14", "ATT-17"), fail("value"))),
+    ("attention", "drops causal"): (
+        drops("causal"),
+        dict.fromkeys(("ATT-14", "ATT-15", "ATT-16", "ATT-17", "CAU-14"), fail("value")),
+    ),
+    ("attention", "top-left"): (top_left, dict.fromkeys(("ATT-14", "ATT-17", "CAU-14"), fail("value"))),
     ("attention", "empty rows NaN"): (empty_rows_nan, {"ATT-18": fail("value")}),
     ("layer_norm", "nothing wrong"): (None, {}),
     ("layer_norm", "float64"): (float64, {"GEN-2": fail("dtype")}),
@@ -235,6 +238,7 @@ HINT = 'it would hold if the backend declared __toise__ = {{"attention": {{"{}":
 CHOICES = [
     (top_left, "ATT-14", "causal_alignment", "top-left"),
     (top_left, "ATT-17", "causal_alignment", "top-left"),
+    (top_left, "CAU-14", "causal_alignment", "top-left"),
     (empty_rows_nan, "ATT-18", "empty_row", "nan"),
     (empty_rows_mean, "ATT-18", "empty_row", "mean"),
     (empty_rows_raise, "ATT-18", "empty_row", "raises"),

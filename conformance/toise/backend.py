@@ -88,7 +88,11 @@ class Backend:
     def mlm_corrupt(self, tokens: Array, **options: Any) -> Corruption:
         """Call the target's `mlm_corrupt`, which returns a pair and is held to no single value."""
         case = _case("mlm_corrupt", (tokens,), options)
-        result = self._result(case, self.natives(case))
+        return self.corruption(case, self.natives(case))
+
+    def corruption(self, case: Case, natives: Mapping[str, Any]) -> Corruption:
+        """Call the target's `mlm_corrupt` on these arrays."""
+        result = self._result(case, natives)
         if not (isinstance(result, (tuple, list)) and len(result) == 2 and all(map(self.arrays.is_array, result))):
             got = _described(result)
             raise Violation("type", f"returned {got}; required: a pair of {self.arrays.name} arrays", got=got)
@@ -217,7 +221,7 @@ class Backend:
 
     def read(self, case: Case, native: Any) -> Answer:
         """Read a result into float64.  Raises Violation where it cannot be read, or has another shape or kind of dtype."""
-        # Numbers where truth values are required are read as such: that they are is GEN-2's affair.
+        # Numbers where truth values are required are read as such: that they are is CAU-2's affair.
         kinds = ("bool", "float", "bfloat", "int", "uint") if OPERATIONS[case.operation].dtype else ("float", "bfloat")
         got, dtype = self._check(case, native, kinds)
         return Answer(case, got.astype(np.float64), native, dtype, partial(self.required, case))

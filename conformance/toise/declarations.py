@@ -25,7 +25,7 @@ _ATTENTION: dict[str, tuple[str, ...]] = {
     "empty_row": ("zeros", "nan", "mean", "raises", "unspecified"),
     "masked_nonfinite": ("propagates", "isolated"),
 }
-_LOSS_DTYPE = {"loss_dtype": ("input", "float32")}
+_LOSS_DTYPE: dict[str, tuple[str, ...]] = {"loss_dtype": ("input", "float32")}
 CHOICES: dict[str, dict[str, tuple[str, ...]]] = {
     "attention": _ATTENTION,
     "multi_head_attention": _ATTENTION,

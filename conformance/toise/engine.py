@@ -36,7 +36,17 @@ if TYPE_CHECKING:
     from toise.inputs import Recipe, Recipes
 
 T = TypeVar("T")
-SUITE = ("toise.suite.test_general", "toise.suite.test_attention", "toise.suite.test_layer_norm")
+SUITE = (
+    "toise.suite.test_general",
+    "toise.suite.test_attention",
+    "toise.suite.test_multi_head_attention",
+    "toise.suite.test_feed_forward",
+    "toise.suite.test_layer_norm",
+    "toise.suite.test_residual",
+    "toise.suite.test_causal_mask",
+    "toise.suite.test_masked_language_model",
+    "toise.suite.test_autoregressive",
+)
 # How many examples Hypothesis explores, beside the fixed recipes.
 BUDGETS = {"smoke": 5, "standard": 15, "thorough": 500}
 # With fewer relevant examples than this a requirement has not been tried.

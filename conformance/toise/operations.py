@@ -180,7 +180,7 @@ OPERATIONS: dict[str, Operation] = {
             shape=lambda case: tuple(case.q.shape),
             value=lambda case, declared: _reference_causal(toise_reference.multi_head_attention, case, declared),
             bound=lambda case, declared, precision: bounds.multi_head_attention(
-                *case.arrays.values(), allowed_keys(case, declared), precision
+                **case.arrays, allowed=allowed_keys(case, declared), precision=precision
             ),
             excused=_empty_rows,
         ),
@@ -193,7 +193,7 @@ OPERATIONS: dict[str, Operation] = {
             sizes=lambda case: {"d_model": case.x.shape[-1], "d_ff": case.w1.shape[-1]},
             shape=lambda case: tuple(case.x.shape),
             value=lambda case, declared: toise_reference.feed_forward(*case.arrays.values()),
-            bound=lambda case, declared, precision: bounds.feed_forward(*case.arrays.values(), precision),
+            bound=lambda case, declared, precision: bounds.feed_forward(case.x, case.w1, case.b1, case.w2, case.b2, precision),
         ),
         Operation(
             name="layer_norm",
@@ -250,7 +250,9 @@ OPERATIONS: dict[str, Operation] = {
             sizes=lambda case: {"n": case.logits.shape[-2], "vocab": case.logits.shape[-1]},
             shape=lambda case: (),
             value=lambda case, declared: np.asarray(toise_reference.mlm_loss(*case.arrays.values()), float),
-            bound=lambda case, declared, precision: bounds.mlm_loss(*case.arrays.values(), _loss(declared, precision)),
+            bound=lambda case, declared, precision: bounds.mlm_loss(
+                case.logits, case.labels, case.selected, _loss(declared, precision)
+            ),
             excused=lambda case, declared: not case.selected.any(),
         ),
         Operation(
@@ -261,7 +263,9 @@ OPERATIONS: dict[str, Operation] = {
             sizes=lambda case: {"n": case.logits.shape[-2], "vocab": case.logits.shape[-1]},
             shape=lambda case: tuple(case.logits.shape[:-2]),
             value=lambda case, declared: np.asarray(toise_reference.sequence_log_prob(*case.arrays.values()), float),
-            bound=lambda case, declared, precision: bounds.sequence_log_prob(*case.arrays.values(), _loss(declared, precision)),
+            bound=lambda case, declared, precision: bounds.sequence_log_prob(
+                case.logits, case.tokens, _loss(declared, precision)
+            ),
         ),
     )
 }

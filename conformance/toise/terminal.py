@@ -31,7 +31,9 @@ def print_report(report: Report, console: Console) -> None:
     """Print what was declared, the table, each failure, the reasons of what was not judged, and the verdict."""
     for line in heading(report):
         console.print(Text(line), soft_wrap=True)
-    console.print(_table(report, console.width))
+    rows = [row for row in report.results if not row.excluded and row.operation in report.declarations["operations"]]
+    for dtypes, together in _by_dtypes(rows).items():
+        console.print(_table(together, dtypes, console.width))
     for row in _told(report):
         console.print(Text(failure_text(row), style=""), soft_wrap=True)
         console.print()
@@ -76,7 +78,10 @@ def heading(report: Report) -> list[str]:
         " · ".join(part for part in (report.target, named, f"{declared['arrays']} arrays on {declared['device']}") if part),
         " · ".join((f"specification {where['specification']}", f"toise {where['toise']}", *settings)),
     ]
+    judged = {row.operation for row in report.results if not row.excluded}
     for name, choices in declared["operations"].items():
+        if name not in judged:
+            continue
         words = [f"{key} {value}" for key, value in choices.items() if isinstance(value, str) and value]
         words += [f"precision {dtype} {kind}" for dtype, kind in choices["precision"].items()]
         if words:
@@ -84,17 +89,26 @@ def heading(report: Report) -> list[str]:
     return [*lines, *(f"note: {note}" for note in declared["notes"])]
 
 
-def _table(report: Report, width: int) -> Table:
-    rows = [row for row in report.results if not row.excluded and row.operation in report.declarations["operations"]]
-    dtypes = list(dict.fromkeys(row.dtype for row in rows))
+def _by_dtypes(rows: list[Row]) -> dict[tuple[str, ...], list[Row]]:
+    """Return the rows in tables: operations that are judged at the same dtypes stand in one."""
+    dtypes: dict[str, dict[str, None]] = {}
+    for row in rows:
+        dtypes.setdefault(row.operation, {})[row.dtype] = None
+    tables: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        tables.setdefault(tuple(dtypes[row.operation]), []).append(row)
+    return tables
+
+
+def _table(rows: list[Row], dtypes: tuple[str, ...], width: int) -> Table:
     cells = {(row.requirement, row.operation, row.dtype): row for row in rows}
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("id", "operation", *dtypes):
         table.add_column(title, no_wrap=True)
     # The outcomes are never cut: the last column takes what they leave.
-    taken = (
-        6 + 2 + 10 + 2 + sum(2 + max([len(dtype), *(len(_cell(row)) for row in rows if row.dtype == dtype)]) for dtype in dtypes)
-    )
+    columns = [[row.requirement for row in rows], ["operation", *(row.operation for row in rows)]]
+    columns += [[dtype, *(_cell(row).plain for row in rows if row.dtype == dtype)] for dtype in dtypes]
+    taken = sum(2 + max(map(len, column)) for column in columns)
     table.add_column("what is tested", no_wrap=True, overflow="ellipsis", max_width=max(8, width - taken))
     for id, operation in dict.fromkeys((row.requirement, row.operation) for row in rows):
         line = [cells.get((id, operation, dtype)) for dtype in dtypes]
@@ -169,6 +183,7 @@ def _shown(part: Any) -> str:
     array = np.array(part, dtype=object)
     if array.ndim == 0 or array.dtype != object or not all(isinstance(item, (int, float, bool, str)) for item in array.flat):
         return str(part)
-    numbers = array.astype(bool) if all(isinstance(item, bool) for item in array.flat) else array.astype(np.float64)
+    kinds = {type(item) for item in array.flat}
+    numbers = array.astype(bool if kinds == {bool} else np.int64 if kinds == {int} else np.float64)
     text = np.array2string(numbers, threshold=NUMBERS_SHOWN, edgeitems=2, floatmode="maxprec", precision=9)
     return text if array.size <= NUMBERS_SHOWN else f"shape {array.shape}\n{text}"

@@ -21,6 +21,7 @@ Array = np.ndarray
 # What a broken requirement is called in tables and reports.
 KINDS = {
     "value": "wrong value",
+    "frequency": "wrong frequency",
     "non-finite": "not finite",
     "shape": "wrong shape",
     "dtype": "wrong dtype",

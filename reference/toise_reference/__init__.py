@@ -9,6 +9,24 @@ Arrays are `[..., rows, features]`; float64 stays float64 and float32 stays floa
 """
 
 from toise_reference.attention import attention
+from toise_reference.autoregressive import sequence_log_prob
+from toise_reference.causal_mask import causal_mask
+from toise_reference.feed_forward import feed_forward
 from toise_reference.layer_norm import layer_norm
+from toise_reference.log_softmax import log_softmax
+from toise_reference.masked_language_model import mlm_corrupt, mlm_loss
+from toise_reference.multi_head_attention import multi_head_attention
+from toise_reference.residual import residual
 
-__all__ = ["attention", "layer_norm"]
+__all__ = [
+    "attention",
+    "causal_mask",
+    "feed_forward",
+    "layer_norm",
+    "log_softmax",
+    "mlm_corrupt",
+    "mlm_loss",
+    "multi_head_attention",
+    "residual",
+    "sequence_log_prob",
+]

@@ -11,8 +11,8 @@ def causal_mask(n, m=None):
 
         mask[i, j] = True where j <= i + (m - n), False elsewhere   (CAU-1, CAU-6, CAU-8)
 
-    n   size     how many queries
-    m   size     how many keys; as many as queries unless given
+    n   whole    how many queries
+    m   whole    how many keys; as many as queries unless given
     ->  [n, m]   boolean, True = may attend
 
     Raises TypeError for what is no whole number, and ValueError for one below zero.

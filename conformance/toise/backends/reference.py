@@ -2,9 +2,29 @@
 
 import toise_reference
 import toise_spec
-from toise_reference import attention, layer_norm
+from toise_reference import (
+    attention,
+    causal_mask,
+    feed_forward,
+    layer_norm,
+    mlm_corrupt,
+    mlm_loss,
+    multi_head_attention,
+    residual,
+    sequence_log_prob,
+)
 
-__all__ = ["attention", "layer_norm"]
+__all__ = [
+    "attention",
+    "causal_mask",
+    "feed_forward",
+    "layer_norm",
+    "mlm_corrupt",
+    "mlm_loss",
+    "multi_head_attention",
+    "residual",
+    "sequence_log_prob",
+]
 
 __toise__ = {
     "name": toise_reference.__name__,

@@ -6,9 +6,31 @@ here reads `toise_reference`: the value beside the radius is a second, independe
 """
 
 from toise.bounds.attention import attention
+from toise.bounds.autoregressive import sequence_log_prob
 from toise.bounds.bounded import Bounded
+from toise.bounds.causal_mask import causal_mask
+from toise.bounds.feed_forward import feed_forward
 from toise.bounds.formats import FLOAT32, PRECISIONS, UNROUNDED, Format, Precision
 from toise.bounds.layer_norm import layer_norm
 from toise.bounds.log_softmax import log_softmax
+from toise.bounds.masked_language_model import mlm_loss
+from toise.bounds.multi_head_attention import multi_head_attention
+from toise.bounds.residual import residual
 
-__all__ = ["FLOAT32", "PRECISIONS", "UNROUNDED", "Bounded", "Format", "Precision", "attention", "layer_norm", "log_softmax"]
+__all__ = [
+    "FLOAT32",
+    "PRECISIONS",
+    "UNROUNDED",
+    "Bounded",
+    "Format",
+    "Precision",
+    "attention",
+    "causal_mask",
+    "feed_forward",
+    "layer_norm",
+    "log_softmax",
+    "mlm_loss",
+    "multi_head_attention",
+    "residual",
+    "sequence_log_prob",
+]

@@ -55,11 +55,11 @@ def attention(q: Array, k: Array, v: Array, allowed: Array, scale: float, precis
     """
     allowed = np.broadcast_to(allowed, (*q.shape[:-1], k.shape[-2]))
     seen = np.asarray(allowed.any(-2))[..., None]  # a key that no query may attend to has no value
-    scores = _scores(given(q, precision), given(np.where(seen, k, 0), precision), scale)
-    return _mix(scores, allowed, given(np.where(seen, v, 0), precision)).stored().output()
+    compared = scores(given(q, precision), given(np.where(seen, k, 0), precision), scale)
+    return mix(compared, allowed, given(np.where(seen, v, 0), precision)).stored().output()
 
 
-def _scores(q: Bounded, k: Bounded, scale: float) -> Bounded:
+def scores(q: Bounded, k: Bounded, scale: float) -> Bounded:
     """Bound scale (q k^T), with the scale applied before or after, whole or as its root on both."""
     p = q.precision
     # Where q is scaled first, what is flushed to zero there is as much as tiny / scale here.
@@ -73,7 +73,7 @@ def _scores(q: Bounded, k: Bounded, scale: float) -> Bounded:
     return (product * given(scale, p)).stored()
 
 
-def _mix(scores: Bounded, allowed: Array, v: Bounded) -> Bounded:
+def mix(scores: Bounded, allowed: Array, v: Bounded) -> Bounded:
     """Bound softmax(scores) v by the key rule, the hull, and the roundings after them."""
     p, keys = scores.precision, allowed.shape[-1]
     u = p.step.u + U64

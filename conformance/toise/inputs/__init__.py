@@ -1,19 +1,53 @@
 """Recipes of inputs, and how the arrays are built from them."""
 
-from toise.inputs import attention, layer_norm
+from toise.inputs import (
+    attention,
+    autoregressive,
+    causal_mask,
+    feed_forward,
+    layer_norm,
+    masked_language_model,
+    multi_head_attention,
+    residual,
+)
 from toise.inputs.attention import Attention, attention_inputs
+from toise.inputs.autoregressive import SequenceLogProb, sequence_log_prob_inputs
+from toise.inputs.causal_mask import CausalMask, causal_mask_inputs
+from toise.inputs.feed_forward import FeedForward, feed_forward_inputs
 from toise.inputs.layer_norm import TokenRows, token_rows
+from toise.inputs.masked_language_model import MlmCorrupt, MlmLoss, mlm_corrupt_draws, mlm_corrupt_inputs, mlm_loss_inputs
+from toise.inputs.multi_head_attention import MultiHeadAttention, multi_head_attention_inputs
 from toise.inputs.recipes import RECIPE_VERSION, Case, Recipe, Recipes
+from toise.inputs.residual import Residual, residual_inputs
 
 # Contents that are whole numbers, or halves, of a few bits: sums and products with powers of two are exact in every dtype.
 EXACT = ("literal", "ramp", "integers")
 # What the requirements on every operation (GEN) are tried on.
 ANY_INPUTS: dict[str, Recipes] = {
     "attention": attention_inputs(),
+    "multi_head_attention": multi_head_attention_inputs(),
+    "feed_forward": feed_forward_inputs(),
     "layer_norm": token_rows(),
+    "residual": residual_inputs(),
+    "causal_mask": causal_mask_inputs(),
+    "mlm_loss": mlm_loss_inputs(),
+    "sequence_log_prob": sequence_log_prob_inputs(),
 }
 # One usual call of each operation: its class says which sizes there are, and domains are looked for around it.
-USUAL: dict[str, Recipe] = {recipe.operation: recipe for recipe in (attention.USUAL, layer_norm.USUAL)}
+USUAL: dict[str, Recipe] = {
+    recipe.operation: recipe
+    for recipe in (
+        attention.USUAL,
+        multi_head_attention.USUAL,
+        feed_forward.USUAL,
+        layer_norm.USUAL,
+        residual.USUAL,
+        causal_mask.USUAL,
+        masked_language_model.CORRUPT_USUAL,
+        masked_language_model.LOSS_USUAL,
+        autoregressive.USUAL,
+    )
+}
 
 __all__ = [
     "ANY_INPUTS",
@@ -22,9 +56,24 @@ __all__ = [
     "USUAL",
     "Attention",
     "Case",
+    "CausalMask",
+    "FeedForward",
+    "MlmCorrupt",
+    "MlmLoss",
+    "MultiHeadAttention",
     "Recipe",
     "Recipes",
+    "Residual",
+    "SequenceLogProb",
     "TokenRows",
     "attention_inputs",
+    "causal_mask_inputs",
+    "feed_forward_inputs",
+    "mlm_corrupt_draws",
+    "mlm_corrupt_inputs",
+    "mlm_loss_inputs",
+    "multi_head_attention_inputs",
+    "residual_inputs",
+    "sequence_log_prob_inputs",
     "token_rows",
 ]

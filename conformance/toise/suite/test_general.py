@@ -3,29 +3,75 @@
 import numpy as np
 
 from toise.engine import requirement
-from toise.inputs import ANY_INPUTS, attention_inputs, token_rows
+from toise.inputs import (
+    ANY_INPUTS,
+    attention_inputs,
+    feed_forward_inputs,
+    mlm_loss_inputs,
+    multi_head_attention_inputs,
+    residual_inputs,
+    sequence_log_prob_inputs,
+    token_rows,
+)
 from toise.operations import OPERATIONS
 from toise.verdict import Irrelevant, NotApplicable, NotProvided, Violation, assert_finite, assert_same, assert_that, note_checked
 
 BATCHES = ((2,), (2, 3), (3,), (1, 2), (2, 1))
+ENTRIES_OF_ROWS = ((2, 2), (2, 3), (3, 2), (1, 2), (2, 1, 3))
 BATCHED = {
     "attention": attention_inputs(lead=BATCHES),
-    "layer_norm": token_rows(lead=((2, 2), (2, 3), (3, 2), (1, 2), (2, 1, 3))),
+    "multi_head_attention": multi_head_attention_inputs(lead=BATCHES),
+    "feed_forward": feed_forward_inputs(lead=ENTRIES_OF_ROWS),
+    "layer_norm": token_rows(lead=ENTRIES_OF_ROWS),
+    "residual": residual_inputs(lead=ENTRIES_OF_ROWS),
+    "sequence_log_prob": sequence_log_prob_inputs(lead=BATCHES),
 }
 EXTREME = {
     "attention": attention_inputs(
         content=("large", "low", "normal", "ties"), exponent=(4, -30, 8, -60, 12), values=("normal", "offset")
     ),
+    "multi_head_attention": multi_head_attention_inputs(
+        content=("large", "normal", "ties"), exponent=(4, -30, 8, -60, 12), values=("normal", "offset")
+    ),
+    "feed_forward": feed_forward_inputs(content=("normal", "outlier", "cancel"), exponent=(30, -30, 12, -60, 60)),
     "layer_norm": token_rows(content=("normal", "constant", "outlier", "offset"), exponent=(30, -30, 12, -60, 60)),
+    "residual": residual_inputs(content=("normal", "outlier", "integers"), exponent=(30, -30, 12, -60, 90)),
+    "mlm_loss": mlm_loss_inputs(content=("normal", "large", "sure"), exponent=(12, -30, 4, -60, 60)),
+    "sequence_log_prob": sequence_log_prob_inputs(content=("normal", "wide", "large", "far"), exponent=(12, -30, 4, -60, 60)),
 }
+# causal_mask is given lengths alone: what is asked about the arrays that go in says nothing of it.
+ARRAYS_IN = {operation: recipes for operation, recipes in ANY_INPUTS.items() if operation != "causal_mask"}
 # With options in half of the examples, so that enough are left for a backend that has none.
 MASKS = ("none", "none", "some", "tail")
-MASKED = {**ANY_INPUTS, "attention": attention_inputs(mask=MASKS)}
-WITH_OPTIONS = {**ANY_INPUTS, "attention": attention_inputs(mask=MASKS, causal=(False, False, False, True))}
-DEGENERATE = {"attention": attention_inputs(n=(1, 3), m=(1, 5, 17)), "layer_norm": token_rows(d=(1, 6, 9))}
+MASKED = {
+    **ARRAYS_IN,
+    "attention": attention_inputs(mask=MASKS),
+    "multi_head_attention": multi_head_attention_inputs(mask=MASKS, n=(1, 2, 3, 5), m=(2, 3, 5), h=(1, 2, 3)),
+}
+WITH_OPTIONS = {
+    **ARRAYS_IN,
+    "attention": attention_inputs(mask=MASKS, causal=(False, False, False, True)),
+    "multi_head_attention": multi_head_attention_inputs(mask=MASKS, causal=(False, False, False, True)),
+}
+DEGENERATE = {
+    "attention": attention_inputs(n=(1, 3), m=(1, 5, 17)),
+    "multi_head_attention": multi_head_attention_inputs(n=(1, 3), m=(1, 5, 17), h=(1, 2)),
+    "feed_forward": feed_forward_inputs(d_model=(1, 2, 6), d_ff=(1, 5)),
+    "layer_norm": token_rows(d=(1, 6, 9)),
+    "residual": residual_inputs(d=(1, 6, 9), output=("zero", "other")),
+    "mlm_loss": mlm_loss_inputs(n=(1, 2, 5), vocab=(1, 2, 7)),
+    "sequence_log_prob": sequence_log_prob_inputs(n=(1, 2, 5), vocab=(1, 2, 7)),
+}
 SMALL = {
     "attention": attention_inputs(n=(2, 3, 5), m=(2, 3, 5, 7), d_k=(2, 3, 8), d_v=(2, 3, 8)),
+    "multi_head_attention": multi_head_attention_inputs(
+        n=(2, 3, 5), m=(2, 3, 5, 7), d_model=(2, 3, 5), h=(2, 3), d_k=(2, 3, 8), d_v=(2, 3, 8)
+    ),
+    "feed_forward": feed_forward_inputs(d_model=(2, 3, 5, 8), d_ff=(2, 3, 5, 8)),
     "layer_norm": token_rows(d=(2, 3, 5, 8)),
+    "residual": residual_inputs(d=(2, 3, 5, 8)),
+    "mlm_loss": mlm_loss_inputs(n=(2, 3, 5), vocab=(2, 3, 8)),
+    "sequence_log_prob": sequence_log_prob_inputs(n=(3, 4, 5), vocab=(2, 3, 8)),
 }
 
 
@@ -37,7 +83,7 @@ def test_the_shape_is_the_one_that_the_operation_defines(backend, call):
     note_checked(1)
 
 
-@requirement("GEN-2", call=ANY_INPUTS)
+@requirement("GEN-2", call=ARRAYS_IN)
 def test_the_dtype_is_that_of_the_inputs(backend, call):
     """float32 in gives float32 out."""
     got, required = backend.run(call).dtype, backend.result_dtype(call.operation)
@@ -116,17 +162,17 @@ def test_the_memory_layout_has_no_influence(backend, call):
 
 @requirement("GEN-7", call=BATCHED)
 def test_the_entries_of_a_batch_are_independent(backend, call):
-    """The last entry of the first leading axis gives alone what it gives after all the others."""
+    """The last and the first entry of the first leading axis give alone what they give among all the others."""
     batch = backend.run(call)
-    last = backend.run(of_entries(call, np.s_[-1:]))
 
-    assert_same(last, batch, at=np.s_[-1:], what="last entry, alone, ")
+    for which, part in (("last", np.s_[-1:]), ("first", np.s_[:1])):
+        assert_same(backend.run(of_entries(call, part)), batch, at=part, what=f"{which} entry, alone, ")
 
 
 @requirement("GEN-8", call=BATCHED)
 def test_a_size_of_zero_gives_an_empty_result(backend, call):
     """No entries in the batch, or no rows: the result is empty and has the shape that it should."""
-    for what, empty in (("leading axis", of_entries(call, np.s_[:0])), ("rows", without_rows(call))):
+    for what, empty in empty_calls(call):
         elements = backend.run(empty).got.size
         assert_that(elements == 0, "shape", f"with {what} of size 0, the result has {elements} elements")
 
@@ -189,10 +235,17 @@ def of_entries(call, part):
     return call.replace(**arrays)
 
 
+def empty_calls(call):
+    """Yield calls with a size of zero, and what has it; a sequence of tokens has at least one."""
+    yield "leading axis", of_entries(call, np.s_[:0])
+    if call.operation != "sequence_log_prob":
+        yield "rows", without_rows(call)
+
+
 def without_rows(call):
     """Return the same call without any row (of queries, or of tokens)."""
-    first = next(iter(call.arrays))
-    return call.replace(**{first: call.arrays[first][..., :0, :]})
+    emptied = ("x", "sublayer") if call.operation == "residual" else (next(iter(call.arrays)),)
+    return call.replace(**{name: call.arrays[name][..., :0, :] for name in emptied})
 
 
 def malformed_calls(call):
@@ -210,6 +263,24 @@ def malformed_attention(call):
         yield "leading axes of k and v that differ from those of q", call.replace(k=twice(call.k, 0), v=twice(call.v, 0))
 
 
+def malformed_multi_head_attention(call):
+    """Yield calls whose tokens or mask do not fit together, as for attention, or whose weights do not."""
+    yield from malformed_attention(call)
+    h, _, d_k = call.w_k.shape
+    yield f"w_q of {2 * h} heads for w_k of {h}", call.replace(w_q=twice(call.w_q, 0))
+    yield f"w_k of {2 * d_k} columns for w_q of {d_k}", call.replace(w_k=twice(call.w_k, -1))
+    yield f"w_o of {2 * len(call.w_o)} rows for heads of {len(call.w_o)}", call.replace(w_o=twice(call.w_o, 0))
+
+
+def malformed_feed_forward(call):
+    """Yield calls whose weights and biases have other lengths than d_model and d_ff."""
+    d_model, d_ff = call.w1.shape
+    yield f"w1 of {2 * d_model} rows for x of {d_model} features", call.replace(w1=twice(call.w1, 0))
+    yield f"b1 of {2 * d_ff} numbers for {d_ff} hidden units", call.replace(b1=twice(call.b1, 0))
+    yield f"w2 of {2 * d_ff} rows for {d_ff} hidden units", call.replace(w2=twice(call.w2, 0))
+    yield f"b2 of {2 * d_model} numbers for {d_model} features", call.replace(b2=twice(call.b2, 0))
+
+
 def malformed_layer_norm(call):
     """Yield calls whose parameters have other lengths than the rows."""
     d = call.x.shape[-1]
@@ -217,7 +288,39 @@ def malformed_layer_norm(call):
     yield f"beta of {2 * d} features for x of {d}", call.replace(beta=twice(call.beta, -1))
 
 
-MALFORMED = {"attention": malformed_attention, "layer_norm": malformed_layer_norm}
+def malformed_residual(call):
+    """Yield calls whose sublayer gives another shape than that of x."""
+    d = call.x.shape[-1]
+    yield f"a sublayer that gives {2 * d} features for {d}", call.replace(sublayer=twice(call.sublayer, -1))
+    if call.x.ndim > 1 and call.x.shape[-2] > 1:
+        n = call.x.shape[-2]
+        yield f"a sublayer that gives {2 * n} rows for {n}", call.replace(sublayer=twice(call.sublayer, -2))
+
+
+def malformed_mlm_loss(call):
+    """Yield calls whose labels, or whose selection, are not as many as the rows of logits."""
+    n = call.labels.shape[-1]
+    yield f"{2 * n} labels for {n} rows of logits", call.replace(labels=twice(call.labels, -1))
+    yield f"a selection of {2 * n} for {n} rows of logits", call.replace(selected=twice(call.selected, -1))
+
+
+def malformed_sequence_log_prob(call):
+    """Yield calls whose tokens are not as many as the rows of logits, or whose leading axes differ."""
+    n = call.tokens.shape[-1]
+    yield f"{2 * n} tokens for {n} rows of logits", call.replace(tokens=twice(call.tokens, -1))
+    if call.tokens.ndim > 1 and call.tokens.shape[0] > 1:
+        yield "leading axes of tokens that differ from those of logits", call.replace(tokens=twice(call.tokens, 0))
+
+
+MALFORMED = {
+    "attention": malformed_attention,
+    "multi_head_attention": malformed_multi_head_attention,
+    "feed_forward": malformed_feed_forward,
+    "layer_norm": malformed_layer_norm,
+    "residual": malformed_residual,
+    "mlm_loss": malformed_mlm_loss,
+    "sequence_log_prob": malformed_sequence_log_prob,
+}
 
 
 def twice(array, axis):

@@ -1,0 +1,212 @@
+"""Inputs of multi-head attention: tokens, and weights in which an exchange of heads or of features shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from toise.inputs import bits
+from toise.inputs.attention import Attention
+from toise.inputs.recipes import Case, Recipe, Recipes, explore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class MultiHeadAttention(Recipe):
+    """Inputs of `multi_head_attention`: q [*lead, n, d_model], k and v [*lead, m, d_model], and four weights.
+
+    content, exponent, literal, values, mask, shape and causal make q, k, v and the mask, as in `Attention`.
+
+    widths    "tied": d_model is h d_k and d_v is d_k, as most implementations need it; "free": as the fields say
+    weights   "pick": each column takes one feature, head after head, as if the features were split; "ramp": small
+              whole numbers, halved until the projections are of the size of the tokens; "normal": so scaled too
+    """
+
+    n: int = 1
+    m: int = 2
+    d_model: int = 2
+    h: int = 2
+    d_k: int = 1
+    d_v: int = 1
+    widths: str = "tied"
+    values: str = "ramp"
+    weights: str = "pick"
+    mask: str = "none"
+    shape: str = "plain"
+    causal: bool = False
+
+    operation = "multi_head_attention"
+    sizes = ("n", "m", "d_model", "h", "d_k", "d_v")
+    inner = 2
+    options = ("mask", "causal")
+    tied = (("m", "n"), ("d_v", "d_k"))
+
+    def numbers(self) -> int:
+        return prod(self.lead) * (self.n + 2 * self.m) * self._widths()[0]
+
+    def build(self, rounded: Callable[[Array], Array]) -> Case:
+        d_model, d_k, d_v = self._widths()
+        tokens = Attention(
+            lead=self.lead,
+            content=self.content,
+            exponent=self.exponent,
+            seed=self.seed,
+            literal=self.literal,
+            n=self.n,
+            m=self.m,
+            d_k=d_model,
+            d_v=d_model,
+            values=self.values,
+            mask=self.mask,
+            shape=self.shape,
+            causal=self.causal,
+        ).build(rounded)
+        heads = {"w_q": (self.h, d_model, d_k), "w_k": (self.h, d_model, d_k), "w_v": (self.h, d_model, d_v)}
+        weights = {name: self._weights(at, shape) for at, (name, shape) in enumerate(heads.items())}
+        weights["w_o"] = self._weights(3, (1, self.h * d_v, d_model))[0]
+        arrays = {**tokens.arrays, **{name: rounded(array) for name, array in weights.items()}}
+        return Case(self.operation, arrays, tokens.options, self.seed, len(self.lead))
+
+    def _widths(self) -> tuple[int, int, int]:
+        """Return d_model, d_k and d_v."""
+        if self.widths == "tied":
+            return self.h * self.d_k, self.d_k, self.d_k
+        if self.widths == "free":
+            return self.d_model, self.d_k, self.d_v
+        raise ValueError(f"unknown widths {self.widths!r}; required: {', '.join(sorted(set(CHOICES['widths'])))}")
+
+    def _weights(self, at: int, shape: tuple[int, int, int]) -> Array:
+        """Return one matrix for each head: `at` tells w_q, w_k, w_v and w_o apart."""
+        _, rows, columns = shape
+        head, row, column = np.indices(shape)
+        if self.weights == "pick":
+            # w_o puts each feature of the heads where it came from.
+            taken = row % columns == column if at == 3 else (head * columns + column) % rows == row
+            return taken * 1.0
+        if self.weights == "ramp":
+            numbers = np.array([1.0, -1.0, 2.0, 0.0, -2.0, 3.0, -3.0])
+            return numbers[(2 * head + 3 * row + 5 * column + at) % 7] * 2.0 ** -((rows.bit_length() - 1) // 2)
+        if self.weights == "normal":
+            # Scores of a spread near 2: equal weights would hide what makes them, and one weight alone all the others.
+            spread = 1.5 if at in (0, 1) else 1.0
+            return spread * bits.normal(self.seed, 11 + at, shape) / rows**0.5
+        raise ValueError(f"unknown weights {self.weights!r}; required: {', '.join(CHOICES['weights'])}")
+
+
+# Smallest first.  About half have the widths that most implementations need; in the others d_v, d_k and d_model / h
+# differ.  Even and odd numbers of heads, n and m that differ both ways.
+FIXED = (
+    MultiHeadAttention(n=1, m=2, d_model=1, widths="free", weights="ramp", literal=(1.0, 1.0, 0.0, 2.0, -1.0), mask="some"),
+    MultiHeadAttention(n=1, m=2, literal=(1.0, 0.0, 0.0, 1.0, 2.0, -1.0, 1.0, -2.0, 3.0, 2.0), mask="one"),
+    MultiHeadAttention(n=2, m=3, d_k=2, weights="ramp", literal=(1.0, 0.0, 2.0, -1.0, 0.5), mask="some"),
+    MultiHeadAttention(
+        lead=(2,), n=3, m=2, d_model=3, h=3, d_v=2, widths="free", content="ramp", weights="ramp", mask="some", shape="full"
+    ),
+    MultiHeadAttention(lead=(2,), n=3, m=4, h=3, d_k=2, content="integers", weights="ramp", seed=1, mask="tail"),
+    MultiHeadAttention(
+        n=4, m=4, d_model=5, d_k=3, d_v=4, widths="free", content="normal", values="normal", weights="normal", seed=2, mask="one"
+    ),
+    MultiHeadAttention(lead=(3,), n=4, m=4, h=2, d_k=4, content="normal", values="indicator", seed=3, mask="some", shape="full"),
+    MultiHeadAttention(
+        lead=(2, 2),
+        n=2,
+        m=5,
+        d_model=6,
+        h=1,
+        d_k=4,
+        d_v=3,
+        widths="free",
+        content="normal",
+        values="normal",
+        weights="normal",
+        seed=4,
+        mask="some",
+        shape="ones",
+    ),
+    MultiHeadAttention(n=7, m=5, h=1, d_k=5, content="peaked", values="normal", weights="normal", seed=5, mask="tail"),
+    MultiHeadAttention(
+        lead=(1,),
+        n=5,
+        m=7,
+        d_model=7,
+        h=5,
+        d_k=1,
+        d_v=3,
+        widths="free",
+        content="ties",
+        values="normal",
+        weights="normal",
+        seed=6,
+        mask="one",
+        shape="full",
+    ),
+    MultiHeadAttention(n=5, m=6, h=2, d_k=3, content="low", values="normal", seed=14, mask="some"),
+    MultiHeadAttention(
+        lead=(2,), n=5, m=9, h=4, d_k=4, content="normal", values="offset", weights="normal", seed=7, mask="some", shape="ones"
+    ),
+    MultiHeadAttention(
+        lead=(2,), n=17, m=9, h=3, d_k=5, content="normal", values="normal", weights="normal", seed=8, mask="some", shape="full"
+    ),
+    MultiHeadAttention(n=8, m=17, h=8, d_k=8, content="normal", values="normal", weights="normal", seed=9, mask="tail"),
+    MultiHeadAttention(
+        n=9,
+        m=33,
+        d_model=16,
+        h=3,
+        d_k=16,
+        d_v=8,
+        widths="free",
+        content="normal",
+        values="normal",
+        weights="normal",
+        seed=10,
+        mask="some",
+    ),
+)
+USUAL = MultiHeadAttention(lead=(2,), n=64, m=64, h=8, d_k=8, content="normal", values="normal", weights="normal")
+SIZES = (1, 2, 3, 4, 5, 7, 8, 9, 16, 17)
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "content": ("ramp", "integers", "normal", "ties", "peaked", "large", "low"),
+    "values": ("ramp", "normal", "indicator", "offset"),
+    "weights": ("ramp", "pick", "normal"),
+    "widths": ("tied", "free"),
+    "n": SIZES,
+    "m": (2, *SIZES, 33),
+    "d_model": (1, 2, 3, 4, 5, 7, 8, 12, 17),
+    "h": (2, 1, 3, 4, 5),
+    "d_k": (1, 2, 3, 4, 5, 8, 16),
+    "d_v": (1, 2, 3, 4, 5, 8, 16),
+    "lead": ((), (1,), (2,), (3,), (2, 3), (1, 2)),
+    "exponent": (0, 1, -1, -2),
+    "seed": tuple(range(100)),
+    "mask": ("none",),
+    "shape": ("plain", "ones", "full"),
+    "causal": (False,),
+}
+TINY: dict[str, tuple[Any, ...]] = {
+    "n": (1, 2),
+    "m": (2, 1, 3),
+    "d_model": (1,),
+    "h": (2, 1),
+    "d_k": (1,),
+    "d_v": (1,),
+    "lead": ((),),
+    "weights": ("pick", "ramp"),
+    "shape": ("plain",),
+}
+UNMASKED: dict[str, tuple[Any, ...]] = {"mask": ("none",), "causal": (False,)}
+
+
+def multi_head_attention_inputs(**given: tuple[Any, ...]) -> Recipes:
+    """Inputs of `multi_head_attention`; each argument restricts a field of `MultiHeadAttention` to a choice.
+
+    Without one there is no mask and no causal order.
+    """
+    return explore(MultiHeadAttention, FIXED, CHOICES, TINY, {**UNMASKED, **given}, numbers=16)
