@@ -91,7 +91,7 @@ class MultiHeadAttention(Recipe):
             taken = row % columns == column if at == 3 else (head * columns + column) % rows == row
             return taken * 1.0
         if self.weights == "ramp":
-            numbers = np.array([1.0, -1.0, 2.0, 0.0, -2.0, 3.0, -3.0])
+            numbers = np.array([1.0, -1.0, 2.0, -3.0, -2.0, 0.0, 3.0])
             return numbers[(2 * head + 3 * row + 5 * column + at) % 7] * 2.0 ** -((rows.bit_length() - 1) // 2)
         if self.weights == "normal":
             # Scores of a spread near 2: equal weights would hide what makes them, and one weight alone all the others.
