@@ -908,7 +908,7 @@ MISTAKES = {
     # https://ttsugriy.github.io/llm-first-principles/stages/stage-05/common-mistakes
     "heads averaged": (with_parts(merge=averaged), 7, (1, 2)),
     # jsbaan/transformer-from-scratch#6, jadore801120/attention-is-all-you-need-pytorch#7, hackiey/QAnet-pytorch#2
-    "merged without transposing": (with_parts(merge=merged_without_transposing), 11, (1, 2, 6, 7, 10, 13, 14, 15, 17, 18)),
+    "merged without transposing": (with_parts(merge=merged_without_transposing), 11, (1, 2, 6, 7, 10, 13, 14, 15, 17)),
     # reczoo/FuxiCTR#30, 649453932/Chinese-Text-Classification-Pytorch#53
     "split without transposing": (
         with_parts(project=split_without_transposing),
@@ -922,7 +922,7 @@ MISTAKES = {
     # Classic mistakes with w_o.
     "w_o transposed": (with_parts(finish=lambda x, w: x @ (w.T if square(w) else w)), 4, (1, 2, 3, 5, 6, 7, 8, 9)),
     "w_o forgotten": (with_parts(finish=lambda x, w: x if square(w) else x @ w), 4, (1, 2, 3, 5, 6, 7, 8, 9)),
-    "w_o twice": (with_parts(finish=lambda x, w: x @ w @ w if square(w) else x @ w), 4, (1, 2, 5, 6, 8, 9, 10)),
+    "w_o twice": (with_parts(finish=lambda x, w: x @ w @ w if square(w) else x @ w), 4, (1, 2, 5, 6, 8, 9)),
     "an axis of length 1 lost with one head": (squeezed, 5, (8, 9, 11)),
     # lucidrains/vit-pytorch#65, juho-lee/set_transformer#18
     "scale by d_model": (with_parts(scale=lambda h, d_model, d_k: d_model**-0.5), 8, (1, 5)),
@@ -936,10 +936,10 @@ MISTAKES = {
     "values from k": (with_parts(values=lambda q, k, v: k), 10, (1, 3, 5, 9)),
     "one maximum for all heads": (with_parts(weights=sharing_a_maximum), 7, (1, 2, 3, 10)),
     # The polarity of torch's nn.MultiheadAttention.
-    "mask inverted": (with_parts(masks=lambda mask, h, lead: ~for_all(mask, h, lead)), 13, (15, 16)),
+    "mask inverted": (with_parts(masks=lambda mask, h, lead: ~for_all(mask, h, lead)), 13, (15, 16, 19)),
     # lsdefine/attention-is-all-you-need-keras#36
     "mask of another entry": (with_parts(masks=entry_by_entry), 13, (15, 16)),
-    "mask in the first head alone": (with_parts(masks=in_the_first_head), 13, (15, 16, 18)),
+    "mask in the first head alone": (with_parts(masks=in_the_first_head), 13, (15, 16, 18, 19)),
     "causal order top-left": (with_parts(order=lambda n, m, h: np.tri(n, m, dtype=bool)), 14, (15,)),
     "causal in the first head alone": (
         with_parts(order=lambda n, m, h: np.tri(n, m, m - n, dtype=bool) | (np.arange(h) > 0)[:, None, None]),
