@@ -60,6 +60,11 @@ def verdicts(report: Report, id: str) -> str:
     )
 
 
+def show(value: np.typing.ArrayLike, form: str = ".4g") -> str:
+    """Return numbers as a cell of a table, each in a format."""
+    return ", ".join(f"{number:{form}}" for number in np.ravel(value))
+
+
 def before_after(before: np.ndarray, after: np.ndarray, shown: Container[int], sentence: str) -> str:
     """Return a figure of `[tokens, features]`, a number line for each token, the rows `shown` in colour; `sentence` says it."""
     figure = Figure(figsize=(8, 0.9 + 0.45 * len(before)), layout="constrained")

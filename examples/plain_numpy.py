@@ -49,7 +49,7 @@ def causal_mask(n, m=None):
 
 
 def mlm_corrupt(tokens, *, mask_id, vocab_size, special_ids, rate=0.15, seed):
-    """Select tokens at random: 80 % become the mask, 10 % a random token, 10 % stay."""
+    """Select tokens at random: 80 % become [MASK], 10 % a random token, 10 % stay."""
     draw = np.random.default_rng(seed)
     selected = (draw.random(tokens.shape) < rate) & ~np.isin(tokens, special_ids)
     action = draw.random(tokens.shape)

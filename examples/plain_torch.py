@@ -53,7 +53,7 @@ def causal_mask(n, m=None):
 
 
 def mlm_corrupt(tokens, *, mask_id, vocab_size, special_ids, rate=0.15, seed):
-    """Select tokens at random: 80 % become the mask, 10 % a random token, 10 % stay."""
+    """Select tokens at random: 80 % become [MASK], 10 % a random token, 10 % stay."""
     draw = torch.Generator(tokens.device).manual_seed(seed)
     chance = torch.rand(tokens.shape, generator=draw, device=tokens.device)
     action = torch.rand(tokens.shape, generator=draw, device=tokens.device)

@@ -26,9 +26,9 @@ def toise(tmp_path):
 
     def run(*arguments):
         command = [sys.executable, "-m", "toise", *map(str, arguments)]
-        wide = {**os.environ, "COLUMNS": "200"}
+        narrow = {name: value for name, value in os.environ.items() if name != "COLUMNS"}  # as where no terminal is
         return subprocess.run(
-            command, env=wide, cwd=tmp_path, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+            command, env=narrow, cwd=tmp_path, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
         )
 
     return run

@@ -123,6 +123,20 @@ def judged(target: object, requirements: Iterable[str], *, budget: str = "smoke"
     return run.assemble(loaded, rows, (), {"budget": budget, "seed": seed, "strict": False})
 
 
+def failed(report: Report) -> set[str]:
+    """Return the requirements that are broken, the recommendations left out."""
+    return {row.requirement for row in report.results if row.outcome in ("FAIL", "CRASH")}
+
+
+def not_passed(report: Report) -> set[str]:
+    """Return the requirements that are not passed, with their outcome where it is no FAIL."""
+    return {
+        row.requirement if row.outcome == "FAIL" else f"{row.requirement} {row.outcome}"
+        for row in report.results
+        if row.outcome != "PASS"
+    }
+
+
 def spoiled(spoil: Callable[[Any, Library], Any]) -> Wrapper:
     """Make a misbehaviour of a function that spoils a result."""
 

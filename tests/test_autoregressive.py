@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import math
 
 import ml_dtypes
@@ -19,41 +18,29 @@ import toise
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from misbehaviours import judged
+from misbehaviours import failed, judged
+from recipes_of import digest, suite_recipes
 from toise import bounds
 from toise.bounds import PRECISIONS
 from toise.bounds.bounded import given as exactly
 from toise.declarations import parse
-from toise.engine import properties
 from toise.inputs import RECIPE_VERSION, Case, SequenceLogProb, sequence_log_prob_inputs
 from toise.inputs.autoregressive import CHOICES, FIXED
 from toise.operations import OPERATIONS
 from toise_reference import log_softmax, sequence_log_prob
-from within import FUSED16, STRICT32, STRICT64, ratio, rounded
+from within import EAGER16, FUSED16, STEPWISE16, STRICT32, STRICT64, bound, built, ratio, rounded
 
 F32, BF16 = np.float32, ml_dtypes.bfloat16
 INF, LN3 = math.inf, math.log(3)
-EAGER16, STEPWISE16 = PRECISIONS["bfloat16"]["EAGER"], PRECISIONS["bfloat16"]["STEPWISE"]
 DIGITS = mpmath.MPContext()
 DIGITS.dps = 60
 SEARCH = settings(max_examples=150, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
-
-
-def bound(case, precision):
-    """Bound the result of a call for a backend that declares nothing."""
-    with np.errstate(all="ignore"):
-        return bounds.sequence_log_prob(case.logits, case.tokens, precision)
 
 
 def bound_of_rows(logits, precision):
     """Bound the log-probabilities of all tokens."""
     with np.errstate(all="ignore"):
         return bounds.log_softmax(exactly(logits, precision))
-
-
-def built(recipe, dtype):
-    """Build a recipe's inputs, rounded to a dtype."""
-    return recipe.build(lambda array: rounded(array, dtype))
 
 
 # --- The reference ------------------------------------------------------------------------------------
@@ -435,16 +422,10 @@ def test_correct_organisations_of_log_softmax_stay_within_the_radius(content, ki
             assert ratio(got if kind in ("STRICT", "STEPWISE") else to_bfloat16(got), required) <= 1, (name, vocab)
 
 
-def suite_recipes():
-    """Return every fixed recipe of the suite for this operation once."""
-    found = (prop.inputs["sequence_log_prob"].fixed for prop in properties() if "sequence_log_prob" in prop.operations)
-    return list(dict.fromkeys(recipe for recipes in found for recipe in recipes))
-
-
 @pytest.mark.parametrize("kind", CLASSES)
 def test_correct_organisations_stay_within_the_radius_on_the_suites_recipes(kind):
     """No false alarm on what the suite always tries; on large inputs a third of them, in turn."""
-    for turn, recipe in enumerate(suite_recipes()):
+    for turn, recipe in enumerate(suite_recipes("sequence_log_prob")):
         case = built(recipe, "float32" if kind == "STRICT" else "bfloat16")
         required = bound(case, CLASSES[kind])
         for at, (name, got) in enumerate(sums_of(case, kind)):
@@ -627,16 +608,6 @@ GOLDEN = {
 }
 
 
-def digest(recipe):
-    """Hash the arrays that a recipe gives, and what the laws draw from its seed."""
-    case = recipe.build(as_is)
-    found = hashlib.blake2b(digest_size=8)
-    for name, array in {**case.arrays, "normal": case.normal(1, (3,)), "permutation": case.permutation(9)}.items():
-        found.update(f"{name} {array.shape} {array.dtype.str}".encode())
-        found.update(array.tobytes())
-    return found.hexdigest()
-
-
 def test_the_arrays_of_a_recipe_are_those_of_its_version():
     """Another digest means other inputs under an old name: RECIPE_VERSION takes the next number, and all digests are new."""
     assert RECIPE_VERSION == 1
@@ -800,19 +771,13 @@ MISTAKES = {
 }  # fmt: skip
 
 
-def failing(report):
-    """Return the requirements that a report says are broken."""
-    return {row.requirement for row in report.results if row.outcome in ("FAIL", "CRASH")}
-
-
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_classic_mistake_is_named(name):
     """The requirement that is about it fails, and beside it those that follow from it, and no others."""
     function, broken, others = MISTAKES[name]
     report = toise.verify({"sequence_log_prob": function}, operations=["sequence_log_prob"], budget="smoke")
 
-    assert broken in failing(report)
-    assert failing(report) == {broken, *others.split()}
+    assert failed(report) == {broken, *others.split()}
 
 
 # --- Correct variants -----------------------------------------------------------------------------------
@@ -875,7 +840,7 @@ def test_a_correct_variant_passes(name):
         {"sequence_log_prob": function, "__toise__": declared}, operations=["sequence_log_prob"], budget="smoke"
     )
 
-    assert failing(report) == set()
+    assert failed(report) == set()
     assert report.passed
     assert {row.dtype for row in report.results if row.outcome == "PASS"} == set(declared["dtypes"])
 
@@ -885,8 +850,8 @@ def test_a_float32_result_is_held_to_float32():
     declared = {**EVERY, "dtypes": ["bfloat16"], "sequence_log_prob": {"loss_dtype": "float32"}}
     rounded_on_the_way = {"sequence_log_prob": lambda z, x: by_float32(z, x).bfloat16().float(), "__toise__": declared}
 
-    assert failing(judged(rounded_on_the_way, ["AR-1", "GEN-1", "GEN-2"])) == {"AR-1"}
-    assert failing(judged({"sequence_log_prob": by_float32, "__toise__": EVERY}, ["GEN-1", "GEN-2"])) == {"GEN-2"}
+    assert failed(judged(rounded_on_the_way, ["AR-1", "GEN-1", "GEN-2"])) == {"AR-1"}
+    assert failed(judged({"sequence_log_prob": by_float32, "__toise__": EVERY}, ["GEN-1", "GEN-2"])) == {"GEN-2"}
 
 
 @pytest.mark.parametrize("target", ["reference", "torch"])
@@ -894,7 +859,7 @@ def test_the_adapters_that_come_with_toise_pass(target):
     """The reference, and PyTorch's own function."""
     report = toise.verify(target, operations=["sequence_log_prob"], budget="smoke")
 
-    assert failing(report) == set()
+    assert failed(report) == set()
     assert report.passed
 
 

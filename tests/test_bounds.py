@@ -25,14 +25,14 @@ from toise.engine import properties
 from toise.inputs import Attention, Case, TokenRows, attention_inputs, token_rows
 from toise.operations import OPERATIONS, allowed_keys
 from torch.nn import functional
-from within import FUSED16, STRICT32, STRICT64, UNDECLARED, bound, built, ratio, rounded
+from within import FUSED16, STRICT32, STRICT64, UNDECLARED, bound, built, kept, ratio, rounded
 
 PRECISION = {"float32": STRICT32, "bfloat16": FUSED16}
 ORGANISATIONS = {"attention": correct.ATTENTION, "layer_norm": correct.LAYER_NORM}
 SEARCH = settings(max_examples=100, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-def suite_recipes():
+def by_requirement():
     """Return every fixed recipe of these two concepts once, under the first requirement that has it.
 
     The other concepts have tests of their own, each in a module of its name.
@@ -49,7 +49,7 @@ def suite_recipes():
     return found
 
 
-SUITE_RECIPES = suite_recipes()
+SUITE_RECIPES = by_requirement()
 LAYOUT = {"mask": ("none", "some", "tail", "one", "empty"), "causal": (False, True)}
 DRAWN = {
     "attention": attention_inputs(**LAYOUT, scale=(None, 0.5, 0.0, -1.0, 0.3), exponent=(0, 1, -1, 2, -8, 4, 8, -30)).general,
@@ -216,16 +216,6 @@ def layer_norm64(case, *, eps=None, ddof=0, outside=False, last=None):
     variance = some.var(-1, keepdims=True, ddof=ddof)
     spread = np.sqrt(variance) + eps if outside else np.sqrt(variance + eps)
     return case.gamma * (case.x - some.mean(-1, keepdims=True)) / spread + case.beta
-
-
-def kept(bits):
-    """Return a rounding to that many significant bits."""
-
-    def cut(a):
-        fraction, exponent = np.frexp(a)
-        return np.ldexp(np.round(np.ldexp(fraction, bits)), exponent - bits)
-
-    return cut
 
 
 def exp_of_a_cubic(x):

@@ -6,7 +6,6 @@ import functools
 import json
 import re
 
-import hypothesis
 import ml_dtypes
 import numpy as np
 import pytest
@@ -14,8 +13,8 @@ import toise
 import toise_reference
 import toise_spec
 import torch
-from hypothesis import HealthCheck, Phase, given, settings
-from misbehaviours import judged
+from misbehaviours import failed, judged
+from recipes_of import drawn
 from toise import bounds
 from toise.declarations import parse
 from toise.engine import properties
@@ -171,20 +170,6 @@ def test_where_the_two_computations_differ_the_run_stops(monkeypatch):
 
 
 # --- The inputs ---------------------------------------------------------------------------------------
-
-
-def drawn(strategy, count=60):
-    """Return what Hypothesis draws, as the engine lets it draw."""
-    found = []
-
-    @hypothesis.seed(0)
-    @settings(max_examples=count, database=None, deadline=None, phases=(Phase.generate,), suppress_health_check=list(HealthCheck))
-    @given(strategy)
-    def collect(recipe):
-        found.append(recipe)
-
-    collect()
-    return found
 
 
 GOLDEN = {
@@ -369,11 +354,6 @@ MISTAKES = {
     "cached": ("classic mistake", of_lengths(functools.cache(formula)), {"CAU-13"}),
     "a common buffer": ("classic mistake", of_lengths(in_a_common_buffer), {"CAU-13"}),
 }
-
-
-def failed(report):
-    """Return the requirements that are broken, the recommendations left out."""
-    return {row.requirement for row in report.results if row.outcome in ("FAIL", "CRASH")}
 
 
 @pytest.mark.parametrize("name", MISTAKES)

@@ -249,6 +249,7 @@ def test_list_and_explain_show_the_specification(toise):
     listed = toise("list").stdout
 
     assert all(id in listed for id in toise_spec.requirements())
+    assert all(word in listed for word in toise_spec.requirement("LN-3").sentence.split())
     assert toise_spec.requirement("LN-3").sentence in toise("explain", "ln-3").stdout
 
 

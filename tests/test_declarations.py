@@ -18,7 +18,7 @@ from toise.targets import load
 
 
 def target(declared):
-    """Return an object with both operations and those declarations."""
+    """Return an object with attention and layer_norm and those declarations."""
     operations = {"attention": toise_reference.attention, "layer_norm": toise_reference.layer_norm}
     return types.SimpleNamespace(**operations, __toise__=declared)
 

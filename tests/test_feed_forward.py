@@ -13,7 +13,7 @@ import toise
 import torch
 from hypothesis import HealthCheck, given, settings
 from misbehaviours import judged
-from test_inputs import digest
+from recipes_of import digest, suite_recipes
 from toise.backend import Backend
 from toise.bounds import PRECISIONS
 from toise.engine import properties, property_of
@@ -22,7 +22,7 @@ from toise.targets import load
 from toise.verdict import Violation
 from toise_reference import feed_forward as reference
 from torch.nn import functional
-from within import STRICT32, STRICT64, bound, built, ratio, rounded
+from within import STRICT32, STRICT64, bound, built, kept, ratio, rounded
 
 BFLOAT16 = ml_dtypes.bfloat16
 SEARCH = settings(max_examples=100, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
@@ -287,16 +287,10 @@ def torch_network(case, dtype):
     return functional.linear(functional.relu(functional.linear(x, w1.T, b1)), w2.T, b2).double().numpy()
 
 
-def suite_recipes():
-    """Return every recipe that the suite always tries, once."""
-    found = [r for prop in properties() if "feed_forward" in prop.inputs for r in prop.inputs["feed_forward"].fixed]
-    return list(dict.fromkeys(found))
-
-
 @pytest.mark.parametrize(("dtype", "precision"), [("float32", "STRICT"), ("bfloat16", "FUSED"), ("bfloat16", "EAGER")])
 def test_correct_organisations_stay_within_the_radius_on_the_suites_recipes(dtype, precision):
     """No false alarm on what the suite always tries, whichever way a correct backend computes; large inputs take turns."""
-    for turn, recipe in enumerate(suite_recipes()):
+    for turn, recipe in enumerate(suite_recipes("feed_forward")):
         case = built(recipe, dtype)
         required = bound_in(case, dtype, precision)
         names = list(ORGANISATIONS)
@@ -326,7 +320,7 @@ def test_correct_organisations_stay_within_the_radius_on_drawn_recipes(dtype, pr
 @pytest.mark.parametrize("layer", [narrow_bias_first, narrow_bias_last, narrow_workers])
 def test_bfloat16_steps_stay_within_the_widest_class(layer):
     """Sums of bfloat16 numbers, and partial sums that two workers write out, on every recipe of moderate size."""
-    for recipe in (recipe for recipe in suite_recipes() if recipe.elements() <= 3000):
+    for recipe in (recipe for recipe in suite_recipes("feed_forward") if recipe.elements() <= 3000):
         case = built(recipe, "bfloat16")
         assert ratio(stepwise(case, layer), bound_in(case, "bfloat16", "STEPWISE")) <= 1, recipe
 
@@ -430,16 +424,6 @@ def in_float64(case, *, act=lambda z: np.maximum(z, 0), keep=lambda a: a, hidden
     """Compute the network in float64, save for the fault that the options plant."""
     x, w1, b1, w2, b2 = (keep(array) if name[0] in "xw" else array for name, array in case.arrays.items())
     return hidden(act(x @ w1 + b1))[..., :units] @ w2[:units] + b2
-
-
-def kept(bits):
-    """Return a rounding to that many significant bits."""
-
-    def cut(a):
-        fraction, exponent = np.frexp(a)
-        return np.ldexp(np.round(np.ldexp(fraction, bits)), exponent - bits)
-
-    return cut
 
 
 WIDE = FeedForward(lead=(3,), d_model=16, d_ff=1030, content="normal", seed=12, second="indicator", b1="normal")

@@ -1,18 +1,16 @@
 """The inputs: the mapping from recipe to arrays is fixed, draws depend on the seed alone, and the kinds are what they say."""
 
 import dataclasses
-import hashlib
 import json
 import subprocess
 import sys
 from pathlib import Path
 
-import hypothesis
 import numpy as np
 import pytest
 import toise.inputs.attention
 import toise.inputs.layer_norm
-from hypothesis import HealthCheck, Phase, given, settings
+from recipes_of import digest, drawn, identity
 from toise.engine import properties
 from toise.inputs import RECIPE_VERSION, Attention, TokenRows, attention_inputs, bits, token_rows
 
@@ -69,41 +67,9 @@ GOLDEN = {
 }
 
 
-def identity(array):
-    """Round to no dtype at all."""
-    return array
-
-
-def digest(recipe):
-    """Hash the arrays and the options that a recipe gives, and what the laws draw from its seed."""
-    case = recipe.build(identity)
-    found = hashlib.blake2b(digest_size=8)
-    further = {"normal": case.normal(1, (3,)), "permutation": case.permutation(9).astype("<i8")}
-    for name, part in {**case.arrays, **dict(sorted(case.options.items())), **further}.items():
-        array = np.asarray(part)
-        array = array.astype("<f8") if array.dtype == np.float64 else array
-        found.update(f"{name} {array.shape} {array.dtype.str}".encode())
-        found.update(array.tobytes())
-    return found.hexdigest()
-
-
 def golden_recipes():
     """Return the recipes whose arrays are written down: the fixed ones as they stand, and a few more."""
     return [*toise.inputs.attention.FIXED, *toise.inputs.layer_norm.FIXED, *MORE]
-
-
-def drawn(strategy, count=60, seed=0):
-    """Return what Hypothesis draws, as the engine lets it draw."""
-    found = []
-
-    @hypothesis.seed(seed)
-    @settings(max_examples=count, database=None, deadline=None, phases=(Phase.generate,), suppress_health_check=list(HealthCheck))
-    @given(strategy)
-    def collect(recipe):
-        found.append(recipe)
-
-    collect()
-    return found
 
 
 def fields_of(recipe):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import math
 
 import correct_variants as correct
@@ -16,7 +15,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from misbehaviours import judged
-from toise import bounds
+from recipes_of import digest, drawn, suite_recipes
 from toise.backends import torch_adapter
 from toise.bounds import Bounded
 from toise.engine import properties
@@ -24,10 +23,9 @@ from toise.errors import Unsupported
 from toise.inputs import RECIPE_VERSION, Case, MultiHeadAttention, multi_head_attention_inputs
 from toise.operations import OPERATIONS, allowed_keys
 from toise_reference import multi_head_attention
-from within import FUSED16, STRICT32, STRICT64, UNDECLARED, bound, built, ratio, rounded
+from within import EAGER16, FUSED16, STEPWISE16, STRICT32, STRICT64, UNDECLARED, bound, built, kept, ratio, rounded
 
 OPERATION = "multi_head_attention"
-EAGER16, STEPWISE16 = (bounds.PRECISIONS["bfloat16"][name] for name in ("EAGER", "STEPWISE"))
 SEARCH = settings(max_examples=60, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
 F32 = np.float32
 LN3 = math.log(3)
@@ -392,16 +390,11 @@ def results(case, dtype, organisations, written):
 LAYOUT = {"mask": ("none", "some", "tail", "one", "empty"), "causal": (False, True)}
 
 
-def suite_recipes():
-    """Return every fixed recipe that a requirement tries this operation on, once."""
-    return list(dict.fromkeys(r for prop in properties() if OPERATION in prop.inputs for r in prop.inputs[OPERATION].fixed))
-
-
 @pytest.mark.parametrize("name", CLASSES)
 def test_correct_organisations_stay_within_the_radius_on_the_suites_recipes(name):
     """No false alarm on what the suite always tries; the larger ones with some of the organisations, in turn."""
     dtype, precision, organisations, written = CLASSES[name]
-    for turn, recipe in enumerate(suite_recipes()):
+    for turn, recipe in enumerate(suite_recipes(OPERATION)):
         case = built(recipe, dtype)
         required = bound(case, precision)
         few = dict(list(organisations.items())[turn % 5 :: 5]) if recipe.elements() > 100 else organisations
@@ -538,16 +531,6 @@ def planted(case, *, scale=None, allowed=None, operand=same, scores=same, heads=
     return np.concatenate(heads(found), axis=-1) @ w_o
 
 
-def kept(bits):
-    """Return a rounding to that many significant bits."""
-
-    def cut(a):
-        fraction, exponent = np.frexp(a)
-        return np.ldexp(np.round(np.ldexp(fraction, bits)), exponent - bits)
-
-    return cut
-
-
 def without_the_last(heads):
     """Leave out the last head."""
     return [*heads[:-1], 0 * heads[-1]]
@@ -620,49 +603,24 @@ MORE = (
     MultiHeadAttention(lead=(2, 1), n=2, m=3, d_model=9, h=4, d_k=2, d_v=5, widths="free", content="ramp", exponent=-2),
 )
 GOLDEN = {
-    "multi_head_attention(literal=(1.0, 1.0, 0.0, 2.0, -1.0), d_model=1, widths='free', weights='ramp', mask='some')": "baf6d8003fc1816d",
-    "multi_head_attention(literal=(1.0, 0.0, 0.0, 1.0, 2.0, -1.0, 1.0, -2.0, 3.0, 2.0), mask='one')": "f28c8993bdf8c36d",
-    "multi_head_attention(literal=(1.0, 0.0, 2.0, -1.0, 0.5), n=2, m=3, d_k=2, weights='ramp', mask='some')": "38582c43d6a81313",
-    "multi_head_attention(lead=(2,), content='ramp', n=3, d_model=3, h=3, d_v=2, widths='free', weights='ramp', mask='some', shape='full')": "5019f2a461e02aae",
-    "multi_head_attention(lead=(2,), content='integers', seed=1, n=3, m=4, h=3, d_k=2, weights='ramp', mask='tail')": "be080504747bc8f6",
-    "multi_head_attention(content='normal', seed=2, n=4, m=4, d_model=5, d_k=3, d_v=4, widths='free', values='normal', weights='normal', mask='one')": "f87b847b3a4e91ca",
-    "multi_head_attention(lead=(3,), content='normal', seed=3, n=4, m=4, d_k=4, values='indicator', mask='some', shape='full')": "cb6203dbfc2fa4b2",
-    "multi_head_attention(lead=(2, 2), content='normal', seed=4, n=2, m=5, d_model=6, h=1, d_k=4, d_v=3, widths='free', values='normal', weights='normal', mask='some', shape='ones')": "7c1e0c377f6fea55",
-    "multi_head_attention(content='peaked', seed=5, n=7, m=5, h=1, d_k=5, values='normal', weights='normal', mask='tail')": "869b21ee566a4a14",
-    "multi_head_attention(lead=(1,), content='ties', seed=6, n=5, m=7, d_model=7, h=5, d_v=3, widths='free', values='normal', weights='normal', mask='one', shape='full')": "9634001c33d10721",
-    "multi_head_attention(content='low', seed=14, n=5, m=6, d_k=3, values='normal', mask='some')": "061e327da0196d83",
-    "multi_head_attention(lead=(2,), content='normal', seed=7, n=5, m=9, h=4, d_k=4, values='offset', weights='normal', mask='some', shape='ones')": "8726d46d7bee7144",
-    "multi_head_attention(lead=(2,), content='normal', seed=8, n=17, m=9, h=3, d_k=5, values='normal', weights='normal', mask='some', shape='full')": "62fd1c8d0942315f",
-    "multi_head_attention(content='normal', seed=9, n=8, m=17, h=8, d_k=8, values='normal', weights='normal', mask='tail')": "012d697f68973fc4",
-    "multi_head_attention(content='normal', seed=10, n=9, m=33, d_model=16, h=3, d_k=16, d_v=8, widths='free', values='normal', weights='normal', mask='some')": "d609c8d274b02ab5",
-    "multi_head_attention(lead=(2,), content='large', seed=12, n=3, m=5, h=3, d_k=2, mask='empty', shape='full', causal=True)": "f84c6b65fdf1fe57",
-    "multi_head_attention(lead=(2, 1), content='ramp', exponent=-2, n=2, m=3, d_model=9, h=4, d_k=2, d_v=5, widths='free')": "2967a8e35165167e",
+    "multi_head_attention(literal=(1.0, 1.0, 0.0, 2.0, -1.0), d_model=1, widths='free', weights='ramp', mask='some')": "018dc86615aedd0f",
+    "multi_head_attention(literal=(1.0, 0.0, 0.0, 1.0, 2.0, -1.0, 1.0, -2.0, 3.0, 2.0), mask='one')": "79fe8c56f989c76b",
+    "multi_head_attention(literal=(1.0, 0.0, 2.0, -1.0, 0.5), n=2, m=3, d_k=2, weights='ramp', mask='some')": "92f689c2eebb1165",
+    "multi_head_attention(lead=(2,), content='ramp', n=3, d_model=3, h=3, d_v=2, widths='free', weights='ramp', mask='some', shape='full')": "1075fb919b0fb5e4",
+    "multi_head_attention(lead=(2,), content='integers', seed=1, n=3, m=4, h=3, d_k=2, weights='ramp', mask='tail')": "e8851d5134d40bd3",
+    "multi_head_attention(content='normal', seed=2, n=4, m=4, d_model=5, d_k=3, d_v=4, widths='free', values='normal', weights='normal', mask='one')": "a95afcf51d18aac1",
+    "multi_head_attention(lead=(3,), content='normal', seed=3, n=4, m=4, d_k=4, values='indicator', mask='some', shape='full')": "330b91f93ee1fee8",
+    "multi_head_attention(lead=(2, 2), content='normal', seed=4, n=2, m=5, d_model=6, h=1, d_k=4, d_v=3, widths='free', values='normal', weights='normal', mask='some', shape='ones')": "f46ee0374c1c118f",
+    "multi_head_attention(content='peaked', seed=5, n=7, m=5, h=1, d_k=5, values='normal', weights='normal', mask='tail')": "14335be4667cc919",
+    "multi_head_attention(lead=(1,), content='ties', seed=6, n=5, m=7, d_model=7, h=5, d_v=3, widths='free', values='normal', weights='normal', mask='one', shape='full')": "f319a0f59b01f972",
+    "multi_head_attention(content='low', seed=14, n=5, m=6, d_k=3, values='normal', mask='some')": "f240d1f77c477e67",
+    "multi_head_attention(lead=(2,), content='normal', seed=7, n=5, m=9, h=4, d_k=4, values='offset', weights='normal', mask='some', shape='ones')": "0ba4f11f12f407b1",
+    "multi_head_attention(lead=(2,), content='normal', seed=8, n=17, m=9, h=3, d_k=5, values='normal', weights='normal', mask='some', shape='full')": "f162d8a8295a301d",
+    "multi_head_attention(content='normal', seed=9, n=8, m=17, h=8, d_k=8, values='normal', weights='normal', mask='tail')": "720a954cccb2bb4a",
+    "multi_head_attention(content='normal', seed=10, n=9, m=33, d_model=16, h=3, d_k=16, d_v=8, widths='free', values='normal', weights='normal', mask='some')": "89ab3719796a4ca2",
+    "multi_head_attention(lead=(2,), content='large', seed=12, n=3, m=5, h=3, d_k=2, mask='empty', shape='full', causal=True)": "61d3be52db09e16c",
+    "multi_head_attention(lead=(2, 1), content='ramp', exponent=-2, n=2, m=3, d_model=9, h=4, d_k=2, d_v=5, widths='free')": "c3a6693fd440e075",
 }
-
-
-def digest(recipe):
-    """Hash the arrays and the options that a recipe gives."""
-    case = recipe.build(same)
-    found = hashlib.blake2b(digest_size=8)
-    for name, part in {**case.arrays, **dict(sorted(case.options.items()))}.items():
-        array = np.asarray(part)
-        array = array.astype("<f8") if array.dtype == np.float64 else array
-        found.update(f"{name} {array.shape} {array.dtype.str}".encode())
-        found.update(array.tobytes())
-    return found.hexdigest()
-
-
-def drawn(strategy, count=200):
-    """Return what Hypothesis draws."""
-    found = []
-
-    @settings(max_examples=count, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(strategy)
-    def collect(recipe):
-        found.append(recipe)
-
-    collect()
-    return found
 
 
 def test_the_arrays_of_a_recipe_are_those_of_its_version():
@@ -717,7 +675,7 @@ def usual(recipe):
 
 def test_about_half_of_the_inputs_are_what_most_implementations_need():
     """And the others are not, so that neither kind of code is judged on little."""
-    for recipes in (inputs.FIXED, drawn(multi_head_attention_inputs().general)):
+    for recipes in (inputs.FIXED, drawn(multi_head_attention_inputs().general, 200)):
         share = np.mean([usual(recipe) for recipe in recipes])
         assert 0.35 < share < 0.7, share
 
@@ -734,7 +692,7 @@ def test_tied_weights_that_pick_split_the_features():
 @pytest.mark.parametrize("weights", ["ramp", "normal"])
 def test_no_two_heads_have_the_same_projections(weights):
     """An exchange of heads, or a projection that they share, shows."""
-    for recipe in drawn(multi_head_attention_inputs(weights=(weights,)).general):
+    for recipe in drawn(multi_head_attention_inputs(weights=(weights,)).general, 200):
         case = recipe.build(same)
         for name in ("w_q", "w_k", "w_v"):
             assert len({matrix.tobytes() for matrix in case.arrays[name]}) == recipe.h, f"{name} of {recipe}"
@@ -751,7 +709,7 @@ def test_the_scores_of_normal_tokens_vary_in_every_head():
 
 def test_a_tiny_recipe_has_few_numbers_and_simple_ones():
     """A person checks it in the head: the tokens are at most 16 numbers, whole or halves, and the weights simple."""
-    for recipe in drawn(multi_head_attention_inputs().tiny):
+    for recipe in drawn(multi_head_attention_inputs().tiny, 200):
         case = recipe.build(same)
         assert len(recipe.literal) == recipe.numbers() <= 16
         assert np.concatenate([case.arrays[name].ravel() for name in "qkv"]).tolist() == list(recipe.literal)

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from misbehaviours import judged
-from test_inputs import digest
+from recipes_of import digest, suite_recipes
 from toise.bounds import PRECISIONS
 from toise.bounds import residual as bound
 from toise.engine import properties
@@ -122,16 +122,10 @@ def through_float32(case, dtype):
         return rounded(case.x.astype(np.float32) + case.sublayer.astype(np.float32), dtype)
 
 
-def suite_recipes():
-    """Return every recipe that the suite always tries, once."""
-    found = [r for prop in properties() if "residual" in prop.inputs for r in prop.inputs["residual"].fixed]
-    return list(dict.fromkeys(found))
-
-
 @pytest.mark.parametrize(("dtype", "name"), CLASSES)
 def test_correct_additions_stay_within_the_radius_on_the_suites_recipes(dtype, name):
     """No false alarm on what the suite always tries: one rounding, or two where a class has room for it."""
-    for recipe in suite_recipes():
+    for recipe in suite_recipes("residual"):
         case = built(recipe, dtype)
         required = bound(case.x, case.sublayer, PRECISIONS[dtype][name])
         assert ratio(in_dtype(case, dtype), required) <= 1, recipe

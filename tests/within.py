@@ -11,12 +11,14 @@ from toise.declarations import parse
 from toise.operations import OPERATIONS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from toise.bounds import Bounded, Precision
     from toise.inputs import Case, Recipe
 
 STRICT64 = PRECISIONS["float64"]["STRICT"]
 STRICT32 = PRECISIONS["float32"]["STRICT"]
-FUSED16 = PRECISIONS["bfloat16"]["FUSED"]
+FUSED16, EAGER16, STEPWISE16 = (PRECISIONS["bfloat16"][name] for name in ("FUSED", "EAGER", "STEPWISE"))
 UNDECLARED = parse({}).operations
 
 
@@ -44,3 +46,13 @@ def built(recipe: Recipe, dtype: str) -> Case:
 def rounded(array: np.ndarray, dtype: str) -> np.ndarray:
     """Round to a dtype, and return float64."""
     return NumpyArrays().rounded(np.asarray(array), dtype)
+
+
+def kept(bits: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a rounding to that many significant bits."""
+
+    def cut(a: np.ndarray) -> np.ndarray:
+        fraction, exponent = np.frexp(a)
+        return np.ldexp(np.round(np.ldexp(fraction, bits)), exponent - bits)
+
+    return cut

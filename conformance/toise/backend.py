@@ -48,6 +48,7 @@ class Backend:
         self.target, self.dtype, self.arrays = target, dtype, target.arrays
         self._cases: dict[Recipe, Case] = {}
         self._required: dict[bytes, Required] = {}
+        self._corruptions: dict[tuple[bytes, tuple[int, ...]], tuple[Array, Array]] = {}
         self._domains: dict[str, Domain] = {}
 
     def declared(self, operation: str) -> Declaration:
@@ -101,6 +102,24 @@ class Backend:
         self._check(case, selected, "bool", "selected ")
         return Corruption(self.arrays.numbers(corrupted).astype(np.int64), self.arrays.numbers(selected), (corrupted, selected))
 
+    def corruptions(self, case: Case, seeds: tuple[int, ...]) -> tuple[Array, Array]:
+        """Call the target's `mlm_corrupt` with each seed, once for all requirements; return `corrupted` and `selected` of all.
+
+        If a call goes wrong nothing is kept.
+        """
+        key = (case.digest, seeds)
+        if key not in self._corruptions:
+            made = [self.mlm_corrupt(case.tokens, **{**case.options, "seed": seed}) for seed in seeds]
+            _make_room(self._corruptions)
+            self._corruptions[key] = np.stack([each.corrupted for each in made]), np.stack([each.selected for each in made])
+        elif example := EXAMPLE.get():
+            example.calls.append(case.replace(seed=seeds[-1]))  # a counterexample shows the last call
+        return self._corruptions[key]
+
+    def forget_corruptions(self) -> None:
+        """Forget what was drawn: whether a failure repeats is asked of the target anew."""
+        self._corruptions.clear()
+
     def run(self, case: Case) -> Answer:
         """Call the target on fresh arrays and read the result."""
         return self.read(case, self.invoke(case, self.natives(case)))
@@ -149,6 +168,16 @@ class Backend:
         """Yield one input of `case` in other memory layouts, each with the layout's name."""
         values = case.mask if name == "mask" else case.arrays[name]
         return self.arrays.layouts(values, self._dtype(values))
+
+    def rejects(self, case: Case) -> bool:
+        """Tell whether the target raises for a call; raises NotProvided if it says that it does not implement it."""
+        try:
+            self.invoke(case, self.natives(case))
+        except Irrelevant:
+            return True  # it may, as declared
+        except Violation as violation:
+            return violation.kind == "raised"
+        return False
 
     def shape(self, case: Case) -> tuple[int, ...]:
         """Return the shape that the operation defines for the result."""
@@ -224,7 +253,7 @@ class Backend:
         # Numbers where truth values are required are read as such: that they are is CAU-2's affair.
         kinds = ("bool", "float", "bfloat", "int", "uint") if OPERATIONS[case.operation].dtype else ("float", "bfloat")
         got, dtype = self._check(case, native, kinds)
-        return Answer(case, got.astype(np.float64), native, dtype, partial(self.required, case))
+        return Answer(case, np.asarray(got, np.float64), native, dtype, partial(self.required, case))
 
     def _check(self, case: Case, native: Any, kinds: str | tuple[str, ...], what: str = "") -> tuple[Array, str]:
         """Return the numbers of an array, and its dtype; that must be of one of these kinds, and the shape that of the result."""

@@ -221,12 +221,14 @@ def list_requirements(select: str) -> None:
 
     wanted = selection(select) if select else lambda _: True
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("id", "level", "operations"):
+    for title in ("id", "level"):
         table.add_column(title, no_wrap=True)
+    table.add_column("operations", no_wrap=True)
     table.add_column("requirement", overflow="fold")
     for prop in properties():
         if wanted(prop):
-            table.add_row(prop.id, prop.requirement.level, ", ".join(prop.operations), prop.requirement.sentence)
+            names = prop.operations if len(prop.operations) == 1 else (f"{len(prop.operations)} operations",)
+            table.add_row(prop.id, prop.requirement.level, *names, prop.requirement.sentence)
     _console().print(table)
 
 

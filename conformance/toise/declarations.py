@@ -163,4 +163,4 @@ def _list(where: str, value: object) -> list[Any]:
 
 
 def _unknown(what: str, key: object, allowed: tuple[str, ...]) -> TargetError:
-    return TargetError(f"__toise__ has an unknown {what}: {text_of(key)}; known: {', '.join(allowed)}")
+    return TargetError(f"__toise__ has an unknown {what}: {text_of(key)}; known: {', '.join(allowed) or 'none'}")

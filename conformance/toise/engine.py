@@ -299,6 +299,7 @@ def _outcome(trial: Trial, again: str) -> tuple[str, str, Counterexample | None]
     if trial.failures:
         recipe = min(trial.failures, key=lambda recipe: (recipe.weight(), str(recipe)))
         violation = trial.failures[recipe]
+        trial.backend.forget_corruptions()
         if Trial(trial.prop, trial.backend, trial.operation).attempt(recipe) is None:
             violation.kind = "unrepeatable"
             violation.message += "; the same call passed when it was made again"
@@ -323,7 +324,8 @@ def _outcome(trial: Trial, again: str) -> tuple[str, str, Counterexample | None]
 
 def _hint(trial: Trial, violation: Violation) -> str:
     """Say which declaration would make the failure a choice, or what usually causes it; empty where nothing is known."""
-    if violation.kind == "dtype" and violation.got == "float64" and trial.backend.arrays.name == "numpy":
+    widened = (violation.kind, violation.got, violation.required) == ("dtype", "float64", "float32")
+    if widened and trial.backend.arrays.name == "numpy":
         return (
             "NumPy promotes to float64 where an np.float64 scalar such as np.sqrt(64) takes part; use a Python float: 64 ** 0.5"
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import toise_reference
@@ -126,21 +126,26 @@ def _empty_rows(case: Case, declared: Declaration) -> Array:
     return np.logical_not(allowed_keys(case, declared).any(-1, keepdims=True))
 
 
+def _lengths(case: Case) -> tuple[int, int]:
+    n = case.options["n"]
+    return n, case.options.get("m", n)
+
+
 def _causal_mask_value(case: Case, declared: Declaration) -> Array:
-    n, m = case.options["n"], case.options.get("m", case.options["n"])
+    n, m = _lengths(case)
     if declared.choices["causal_alignment"] == "top-left":
         return toise_reference.causal_mask(max(n, m))[:n, :m].astype(float)
     return toise_reference.causal_mask(n, m).astype(float)
 
 
-def _loss(declared: Declaration, precision: Precision) -> Precision:
+def _loss_precision(declared: Declaration, precision: Precision) -> Precision:
     """Return the precision of a loss that is float32 even where its inputs are narrower, if that is declared."""
     if declared.choices["loss_dtype"] == "input" or precision.storage.u <= bounds.FLOAT32.u:
         return precision
     return dataclasses.replace(precision, storage=bounds.FLOAT32)
 
 
-def _random(case: Case, *_: object) -> Any:
+def _random(case: Case, *_: object) -> NoReturn:
     raise ToiseError(f"{case.operation} is random: no single value is required of it")
 
 
@@ -225,11 +230,9 @@ OPERATIONS: dict[str, Operation] = {
             options={"m": None},
             dtype="bool",
             sizes=lambda case: {},
-            shape=lambda case: (case.options["n"], case.options.get("m", case.options["n"])),
+            shape=_lengths,
             value=_causal_mask_value,
-            bound=lambda case, declared, precision: bounds.causal_mask(
-                case.options["n"], case.options.get("m", case.options["n"]), declared.choices["causal_alignment"]
-            ),
+            bound=lambda case, declared, precision: bounds.causal_mask(*_lengths(case), declared.choices["causal_alignment"]),
         ),
         Operation(
             name="mlm_corrupt",
@@ -251,7 +254,7 @@ OPERATIONS: dict[str, Operation] = {
             shape=lambda case: (),
             value=lambda case, declared: np.asarray(toise_reference.mlm_loss(*case.arrays.values()), float),
             bound=lambda case, declared, precision: bounds.mlm_loss(
-                case.logits, case.labels, case.selected, _loss(declared, precision)
+                case.logits, case.labels, case.selected, _loss_precision(declared, precision)
             ),
             excused=lambda case, declared: not case.selected.any(),
         ),
@@ -264,7 +267,7 @@ OPERATIONS: dict[str, Operation] = {
             shape=lambda case: tuple(case.logits.shape[:-2]),
             value=lambda case, declared: np.asarray(toise_reference.sequence_log_prob(*case.arrays.values()), float),
             bound=lambda case, declared, precision: bounds.sequence_log_prob(
-                case.logits, case.tokens, _loss(declared, precision)
+                case.logits, case.tokens, _loss_precision(declared, precision)
             ),
         ),
     )

@@ -40,6 +40,7 @@ class Counterexample:
     arrays: dict[str, Any]
     options: dict[str, Any]
     call: dict[str, Any]
+    other_call: dict[str, Any] | None
     got: Any
     required: Any
     radius: Any
@@ -50,13 +51,14 @@ class Counterexample:
 
     @classmethod
     def of(cls, recipe: Recipe, backend: Backend, violation: Violation, *, hint: str, again: str) -> Counterexample:
-        """Describe a violation; `call` holds what the last call was given, where a law changed the recipe's inputs."""
+        """Describe a violation; `call` and `other_call` hold the arguments that a law changed."""
         case = backend.build(recipe)
-        last = violation.case
-        changed: dict[str, Any] = {}
-        if last is not None:
-            parts, before = {**last.arrays, **last.options}, {**case.arrays, **case.options}
+        before = {**case.arrays, **case.options}
+        calls = []
+        for call in violation.calls:
+            parts = {**call.arrays, **call.options}
             changed = {name: part for name, part in parts.items() if name not in before or not _equal(part, before[name])}
+            calls.append({name: _plain(part) for name, part in changed.items()})
         return cls(
             kind=violation.kind,
             message=violation.message,
@@ -64,7 +66,8 @@ class Counterexample:
             text=str(recipe),
             arrays={name: _plain(array) for name, array in case.arrays.items()},
             options={name: _plain(option) for name, option in case.options.items()},
-            call={name: _plain(part) for name, part in changed.items()},
+            call=calls[0] if calls else {},
+            other_call=calls[1] if len(calls) > 1 else None,
             got=_plain(violation.got),
             required=_plain(violation.required),
             radius=_plain(violation.radius),

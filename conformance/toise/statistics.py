@@ -14,8 +14,8 @@ so that a correct implementation is refused with a probability of at most ALARM,
 **When it holds.** The proof needs E exp(tX) <= (1 - p + p e^t)^N for all t, and nothing else.  That is so for
 
 - independent trials, also with different probabilities (the geometric mean of 1 - p_i + p_i e^t is not above the arithmetic);
-- draws without replacement (Hoeffding 1963, theorem 4), such as the number of masks among the tokens of one
-  position when it is known how many there are in all; and more generally
+- draws without replacement (Hoeffding 1963, theorem 4), such as the number of tokens of one position that
+  become [MASK] when it is known how many do in all; and more generally
 - negatively associated trials (Joag-Dev & Proschan 1983), among them all increasing functions of disjoint parts of
   a random permutation, such as "both tokens of this pair are selected", when it is known how many are in the row.
 
@@ -32,11 +32,14 @@ from __future__ import annotations
 
 import bisect
 import math
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from toise.verdict import Violation, note_checked
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 Array = np.ndarray
 ALARM = 1e-14
@@ -64,7 +67,7 @@ def band(trials: int, probability: float) -> tuple[int, int]:
     return least, centre + most
 
 
-def assert_frequent(counts: Any, trials: Any, probability: Any, what: str) -> None:
+def assert_frequent(counts: npt.ArrayLike, trials: npt.ArrayLike, probability: npt.ArrayLike, what: str) -> None:
     """Hold each count to the band around trials * probability.  `what` names it, with {0}, {1} ... for its place."""
     counts, trials, probability = np.broadcast_arrays(
         np.asarray(counts, float), np.asarray(trials, float), np.asarray(probability, float)

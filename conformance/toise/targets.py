@@ -105,14 +105,12 @@ def _operations(name: str, thing: object, read: Callable[[str], Any]) -> dict[st
 def _misnamed(operations: Mapping[str, Callable[..., Any]]) -> Iterator[str]:
     """Yield a note for each operation with optional parameters that are never passed."""
     for name, function in operations.items():
-        try:
-            parameters = list(inspect.signature(function).parameters.values())[len(OPERATIONS[name].data) :]
-        except (TypeError, ValueError):
-            continue
-        known = OPERATIONS[name].options
+        data, known = OPERATIONS[name].data, OPERATIONS[name].options
+        parameters = (_parameters_of(function) or [])[len(data) :]
         other = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name not in known]
         if other:
-            yield f"{', '.join(other)} of {name} is never passed: its options are called {', '.join(known)}"
+            called = f"its options are called {', '.join(known)}" if known else "it has no options"
+            yield f"{', '.join(other)} of {name} is never passed: {called}"
 
 
 def _mapping(what: str, given: object) -> Mapping[str, Any]:

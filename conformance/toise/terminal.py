@@ -53,12 +53,15 @@ def failure_text(row: Row) -> str:
     if shown is None:
         return "\n".join(lines)
     pairs: list[tuple[str, Any]] = [("recipe", shown.text), *shown.arrays.items(), *shown.options.items()]
-    pairs += [(f"{name}, last call", part) for name, part in shown.call.items()]
+    two = shown.other_call is not None
+    pairs += [(f"{name}, {'this' if two else 'last'} call", part) for name, part in shown.call.items()]
+    pairs += [(f"{name}, other call", part) for name, part in (shown.other_call or {}).items()]
     pairs.append(("because", shown.message))
     if shown.got is not None and np.ndim(shown.got):
-        pairs += [("got", shown.got), ("required", shown.required)]
+        pairs += [("got", shown.got), ("other gave" if two else "required", shown.required)]
     if shown.error_in_radii is not None:
-        pairs.append(("error", f"{float(shown.error_in_radii):.3g} radii"))
+        unit = "times what chance allows" if shown.kind == "frequency" else "radii"
+        pairs.append(("error", f"{float(shown.error_in_radii):.3g} {unit}"))
     if shown.hint:
         pairs.append(("hint", shown.hint))
     pairs.append(("again", shown.again))
@@ -119,12 +122,13 @@ def _table(rows: list[Row], dtypes: tuple[str, ...], width: int) -> Table:
 
 
 def _cell(row: Row | None) -> Text:
-    """Return the outcome, and how much of its radius the largest error took."""
+    """Return the outcome, and how much of what it may the largest error took."""
     if row is None:
         return Text("")
     used = f" {row.accuracy:.2g}" if row.outcome == "PASS" and row.accuracy else ""
-    part = " (in part)" if row.outcome == "PASS" and row.reason else ""
-    return Text(row.outcome + used + part, style=COLOURS[row.outcome])
+    # A star leads to the lines below the table that say why it was tried in part.
+    part = "*" if row.outcome == "PASS" and row.reason else ""
+    return Text(row.outcome + part + used, style=COLOURS[row.outcome])
 
 
 def _told(report: Report) -> list[Row]:
@@ -154,7 +158,8 @@ def _reasons(report: Report) -> list[str]:
             )
         )
         count = f" ({refused} of {run} examples)" if refused else ""
-        lines.append(f"{outcome}: {reason}{count}: {textwrap.shorten(places, 160, placeholder=' ...')}")
+        star = "*" if outcome == "PASS" else ""
+        lines.append(f"{outcome}{star}: {reason}{count}: {textwrap.shorten(places, 160, placeholder=' ...')}")
     excluded = sum(row.excluded for row in report.results)
     return [*lines, *([f"NOT RUN: {excluded} rows excluded by the selection"] if excluded else [])]
 

@@ -11,7 +11,7 @@ import numpy as np
 from toise.errors import ToiseError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from toise.inputs import Case
     from toise.operations import Required
@@ -51,12 +51,14 @@ class Violation(AssertionError):  # noqa: N818 - what is found, not what went wr
         radius: Any = None,
         at: tuple[int, ...] | None = None,
         ratio: float | None = None,
+        calls: Sequence[Case] = (),
     ) -> None:
         super().__init__(message)
         self.kind, self.message = kind, message
         self.got, self.required, self.radius, self.at, self.ratio = got, required, radius, at, ratio
         example = EXAMPLE.get()
-        self.case: Case | None = example.calls[-1] if example and example.calls else None
+        # The call that is judged, the last one unless it is said, and the one that it is held to, if a law compares two.
+        self.calls = tuple(calls) or tuple(example.calls[-1:] if example else ())
 
 
 class NotProvided(Exception):  # noqa: N818 - an outcome, not an error
@@ -114,10 +116,19 @@ def note_checked(checked: int, excused: int = 0, ratio: float = 0.0) -> None:
         example.ratio = max(example.ratio, ratio)
 
 
-def assert_close(got: Array, required: Array, radius: Array | float, *, what: str = "result", kind: str = "value") -> None:
+def assert_close(
+    got: Array,
+    required: Array,
+    radius: Array | float,
+    *,
+    what: str = "result",
+    kind: str = "value",
+    calls: Sequence[Case] = (),
+) -> None:
     """Hold each element of `got` to its radius around `required`; where either is not finite, it is excused.
 
-    NaN or infinity fails where the radius is finite.  `what` names the quantity in the message.
+    NaN or infinity fails where the radius is finite.  `what` names the quantity in the message; `calls` are the
+    call that is judged and, if a law compares two, the other one.
     """
     if got.shape != required.shape:
         raise ToiseError(f"a property test compared shapes {got.shape} and {required.shape}")
@@ -135,20 +146,22 @@ def assert_close(got: Array, required: Array, radius: Array | float, *, what: st
         at = np.unravel_index(np.argmax(np.where(held, np.where(finite, ratio, np.inf), -1.0)), ratio.shape)
         place = tuple(int(index) for index in at)
         broken = kind if finite[at] or kind != "value" else "non-finite"
+        other = "the other call gave" if len(calls) > 1 else "required"
         raise Violation(
             broken,
-            f"{what}{list(place) if place else ''} is {got[at]:.9g}; required {required[at]:.9g} within {radius[at]:.3g}",
+            f"{what}{list(place) if place else ''} is {got[at]:.9g}; {other} {required[at]:.9g} within {radius[at]:.3g}",
             got=got,
             required=required,
             radius=radius,
             at=place,
             ratio=float(ratio[at]),
+            calls=calls,
         )
 
 
 def assert_formula(answer: Answer, *, what: str = "result", kind: str = "value") -> None:
     """Hold an answer to the readable reference's value."""
-    assert_close(answer.got, answer.value, answer.radius, what=what, kind=kind)
+    assert_close(answer.got, answer.value, answer.radius, what=what, kind=kind, calls=(answer.case,))
 
 
 def assert_same(second: Answer, first: Answer, *, at: Any = ..., what: str = "result", kind: str = "value") -> None:
@@ -157,6 +170,7 @@ def assert_same(second: Answer, first: Answer, *, at: Any = ..., what: str = "re
     `at` picks, and puts in order, the part of the first answer that the second must repeat.  Where the first
     is not finite, though it should be, the second must not be either: that it should be, other requirements say.
     """
+    calls = (second.case, first.case)
     broken = np.isfinite(first.radius[at]) & ~np.isfinite(first.got[at])
     if (broken & np.isfinite(second.got)).any():
         place = tuple(int(index) for index in np.argwhere(broken & np.isfinite(second.got))[0])
@@ -166,8 +180,9 @@ def assert_same(second: Answer, first: Answer, *, at: Any = ..., what: str = "re
             got=second.got,
             required=first.got[at],
             at=place,
+            calls=calls,
         )
-    assert_close(second.got, first.got[at], first.radius[at] + second.radius, what=what, kind=kind)
+    assert_close(second.got, first.got[at], first.radius[at] + second.radius, what=what, kind=kind, calls=calls)
 
 
 def assert_finite(answer: Answer) -> None:
@@ -183,6 +198,7 @@ def assert_finite(answer: Answer) -> None:
             required=answer.value,
             radius=answer.radius,
             at=at,
+            calls=(answer.case,),
         )
 
 

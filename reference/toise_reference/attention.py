@@ -16,7 +16,7 @@ def attention(q, k, v, *, mask=None, causal=False, scale=None):
     q      [..., n, d_k]   queries
     k      [..., m, d_k]   keys
     v      [..., m, d_v]   values
-    mask   [..., n, m]     True = may attend
+    mask   [..., n, m]     bool  True = may attend
     causal flag            query i sees the keys j <= i + (m - n)
     scale  number          1 / sqrt(d_k) unless given
     ->     [..., n, d_v]

@@ -1,10 +1,10 @@
 """What the arguments of a reference function must be: its docstring says so, and `checked` holds callers to it.
 
-A line `k  [..., m, d_k]  keys` of a docstring declares an array, `number` a real number, `whole` a whole number that is
-0 or more, `ids` a sequence of such numbers, `flag` a boolean and `function` a function from arrays to arrays of the
-same shape and dtype.  Arrays hold floating-point numbers, all of one dtype, save for a mask, and where a word after the
-shape says otherwise: `tokens  [..., n]  int64  one sequence`.  The check stands here, once, so that the text of a function
-stays its formula.
+A line `k  [..., m, d_k]  keys` of a docstring declares an array, `number` a real number, `probability` one
+from 0 to 1, `whole` a whole number that is 0 or more, `ids` a sequence of such numbers, `flag` a boolean and
+`function` a function from arrays to arrays of the same shape and dtype.  Arrays hold floating-point numbers,
+all of one dtype, unless a word after the shape says otherwise: `tokens  [..., n]  int64  one sequence`.
+The check stands here, once, so that the text of a function stays its formula.
 """
 
 import functools
@@ -15,7 +15,7 @@ import re
 
 import numpy as np
 
-_LINE = re.compile(r"^(\w+) +(\[[^\]]*\]|number|whole|ids|flag|function)(?: +(int64|bool))?(?: |$)", re.MULTILINE)
+_LINE = re.compile(r"^(\w+) +(\[[^\]]*\]|number|probability|whole|ids|flag|function)(?: +(int64|bool))?(?: |$)", re.MULTILINE)
 
 
 def checked(function):
@@ -23,7 +23,7 @@ def checked(function):
     signature = inspect.signature(function)
     lines = _LINE.findall(inspect.getdoc(function))
     declared = {name: kind for name, kind, _ in lines}
-    discrete = {"mask": "bool", **{name: dtype for name, _, dtype in lines if dtype}}
+    discrete = {name: dtype for name, _, dtype in lines if dtype}
 
     @functools.wraps(function)
     def call(*args, **options):
@@ -31,9 +31,13 @@ def checked(function):
         given = {name: value for name, value in bound.arguments.items() if value is not signature.parameters[name].default}
         arrays = {name: value for name, value in given.items() if declared[name].startswith("[")}
         _check_dtypes(arrays, discrete)
-        _check_shapes(arrays, {name: declared[name].strip("[]").split(", ") for name in arrays})
+        sizes = _check_shapes(arrays, {name: declared[name].strip("[]").split(", ") for name in arrays})
         for name in given.keys() - arrays.keys():
             bound.arguments[name] = _KINDS[declared[name]](name, given[name])
+        _check_tokens(
+            {name: array for name, array in arrays.items() if discrete.get(name) == "int64"},
+            sizes.get("vocab", bound.arguments.get("vocab_size")),
+        )
         return function(*bound.args, **bound.kwargs)
 
     return call
@@ -52,8 +56,13 @@ def _number(name, value):
     number = float(value)
     if not math.isfinite(number) or (name == "eps" and number < 0):
         raise ValueError(f"{name} is {number}; required: a finite number{', 0 or more' if name == 'eps' else ''}")
-    if name == "rate" and not 0 <= number <= 1:
-        raise ValueError(f"rate is {number}; required: a probability, from 0 to 1")
+    return number
+
+
+def _probability(name, value):
+    number = _number(name, value)
+    if not 0 <= number <= 1:
+        raise ValueError(f"{name} is {number}; required: a probability, from 0 to 1")
     return number
 
 
@@ -91,7 +100,7 @@ def _function(name, value):
     return held
 
 
-_KINDS = {"flag": _flag, "number": _number, "whole": _whole, "ids": _ids, "function": _function}
+_KINDS = {"flag": _flag, "number": _number, "probability": _probability, "whole": _whole, "ids": _ids, "function": _function}
 
 
 def _check_dtypes(arrays, discrete):
@@ -99,8 +108,6 @@ def _check_dtypes(arrays, discrete):
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray):
             raise TypeError(f"{name} is a {type(array).__name__}; required: a NumPy array")
-        if name == "mask" and array.dtype != bool:
-            raise TypeError(f"mask has dtype {array.dtype}; required: bool, True where a query may attend")
         if name not in discrete:
             dtypes[name] = array.dtype
         elif array.dtype != discrete[name]:
@@ -111,7 +118,7 @@ def _check_dtypes(arrays, discrete):
 
 
 def _check_shapes(arrays, axes):
-    """Give every named axis one length; the leading axes `...` are equal, and those of a mask may be 1.
+    """Return the length of each named axis, one for all arrays; the leading axes `...` are equal, and those of a mask may be 1.
 
     The length of an axis such as `h*d_v` is the product of two that stand before it.
     """
@@ -134,6 +141,13 @@ def _check_shapes(arrays, axes):
         fits = leading == lead if name != "mask" else _serves(leading, lead)
         if not fits:
             raise ValueError(f"{name} has leading axes {leading}; required: {lead}{' or 1' if name == 'mask' else ''}")
+    return sizes
+
+
+def _check_tokens(arrays, vocab):
+    for name, array in arrays.items():
+        if array.size and not 0 <= array.min() <= array.max() < vocab:
+            raise ValueError(f"{name} holds tokens from {array.min()} to {array.max()}; required: from 0 to {vocab - 1}")
 
 
 def _serves(leading, lead):

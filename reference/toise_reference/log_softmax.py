@@ -9,12 +9,14 @@ from toise_reference.domain import checked
 def log_softmax(logits):
     """Turn each row of logits into logarithms of probabilities.
 
-        log p_k = (logit_k - top) - log sum_l exp(logit_l - top)
+        log p_k = (logit_k - top) - log sum_l exp(logit_l - top)    (AR-1, MLM-18)
 
     logits  [..., vocab]   any real numbers, -inf for a token of probability zero
     ->      [..., vocab]   nats, 0 or less
 
     Raises ValueError or TypeError for logits that are no floating-point array with a vocabulary.
+
+    Blanchard, Higham & Higham, "Accurately Computing the Log-Sum-Exp and Softmax Functions", 2021.
     """
     top = logits.max(axis=-1, keepdims=True)                    # [..., 1]  exp cannot overflow
     shifted = logits - top                                      # [..., vocab]

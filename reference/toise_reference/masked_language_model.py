@@ -10,14 +10,14 @@ from toise_reference.log_softmax import log_softmax
 def mlm_corrupt(tokens, *, mask_id, vocab_size, special_ids, rate=0.15, seed):
     """Select tokens at random; hide 80 % of them, replace 10 %, and leave 10 % as they are.
 
-        selected_i = u_i < rate and token_i is not special          (MLM-5)
+        selected_i = u_i < rate and token_i is not special          (MLM-4, MLM-5)
         corrupted_i = mask_id, a random token, or token_i           (MLM-10)
 
     tokens       [...]  int64  ids from 0 to vocab_size - 1
     mask_id      whole         the id that hides a token
     vocab_size   whole         how many ids there are
     special_ids  ids           what is never selected
-    rate         number        a probability
+    rate         probability   of each other token to be selected
     seed         whole         of this call's own generator
     ->           two arrays [...]: corrupted, int64, and selected, bool
 
@@ -27,11 +27,12 @@ def mlm_corrupt(tokens, *, mask_id, vocab_size, special_ids, rate=0.15, seed):
     """
     draw = np.random.default_rng(seed)
     special = np.isin(tokens, special_ids)                          # [...]
-    selected = (draw.random(tokens.shape) < rate) & ~special        # [...]  MLM-4: never a special token
+    u = draw.random(tokens.shape)                                   # [...]  uniform from 0 to 1
+    selected = (u < rate) & ~special                                # [...]  MLM-4: never a special token
     action = draw.random(tokens.shape)                              # [...]  uniform from 0 to 1
     random = draw.integers(vocab_size, size=tokens.shape)           # [...]  MLM-11: each id alike
-    changed = np.where(action < 0.8, mask_id, np.where(action < 0.9, random, tokens))
-    return np.where(selected, changed, tokens), selected
+    changed = np.where(action < 0.8, mask_id, np.where(action < 0.9, random, tokens))   # [...]
+    return np.where(selected, changed, tokens), selected            # [...], [...]  MLM-3: the others stay
 
 
 @checked

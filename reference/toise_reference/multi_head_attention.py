@@ -19,7 +19,7 @@ def multi_head_attention(q, k, v, w_q, w_k, w_v, w_o, *, mask=None, causal=False
     w_k    [h, d_model, d_k]    for each head, what it makes of a key
     w_v    [h, d_model, d_v]    for each head, what it makes of a value
     w_o    [h*d_v, d_model]     what is made of the heads, laid side by side
-    mask   [..., n, m]          True = may attend, the same for every head
+    mask   [..., n, m]          bool  True = may attend, the same for every head
     causal flag                 query i sees the keys j <= i + (m - n)
     ->     [..., n, d_model]
 

@@ -1,4 +1,7 @@
-"""PyTorch's own functions, as they are: no argument is repaired on the way."""
+"""PyTorch's own functions, as they are: no argument is repaired on the way.
+
+Where it has none, for `residual`, `causal_mask` and `mlm_corrupt`, they are put together from its parts.
+"""
 
 from __future__ import annotations
 

@@ -32,13 +32,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from toise.bounds.bounded import U64, Bounded, given, sum_error, unless_overflow
+from toise.bounds.bounded import REACH, U64, Bounded, given, sum_error, unless_overflow
 from toise.bounds.formats import EXACT, FLOAT32, Precision
 
 Array = np.ndarray
-# A compiler may contract the shift into exp2(fma(s, c, -fl(top c))), whose argument errs by
-# 2^-24 |top c|; past this many units the exponential itself overflows.
-REACH = 80.0
 # Below this slip the hull cannot be the smaller bound.
 NEAR = 0.25
 SCRATCH = 1 << 16  # numbers in a temporary: half a megabyte

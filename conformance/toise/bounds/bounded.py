@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 U64 = 2.0**-53
+# A compiler may contract the shift of an exponential into exp2(fma(s, c, -fl(top c))), whose argument errs by
+# 2^-24 |top c|; past this many units the exponential itself overflows.
+REACH = 80.0
 
 
 class Bounded:

@@ -49,6 +49,11 @@ class Precision:
     weights: Format = EXACT
     ulps: float = 4.0
 
+    @property
+    def step_and_store(self) -> float:
+        """The error of a step that is written out; equal units count once, as the second rounding finds nothing to round."""
+        return sum({self.step.u, self.tensor.u})
+
 
 # STRICT: every intermediate in the dtype itself.  FUSED: the dtype outside, float32 inside and between kernels.
 # EAGER: float32 inside a kernel, the dtype between two.  STEPWISE: every step in the dtype, narrow as it is.

@@ -50,14 +50,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from toise.bounds.bounded import U64
+from toise.bounds.bounded import REACH, U64
 from toise.bounds.formats import FLOAT32
 
 if TYPE_CHECKING:
     from toise.bounds.bounded import Bounded
-
-# As for attention: a contracted exp2(fma(s, c, -fl(top c))) errs by 2^-24 |top c|, and overflows past this many units.
-REACH = 80.0
 
 
 def log_softmax(logits: Bounded) -> Bounded:
@@ -67,7 +64,7 @@ def log_softmax(logits: Bounded) -> Bounded:
     ->      [..., vocab]   value and radius; where the value is -inf, no radius holds it: it is infinite
     """
     p, s, vocab = logits.precision, logits.value, logits.value.shape[-1]
-    u = sum({p.step.u, p.tensor.u}) + U64
+    u = p.step_and_store + U64
     inside = min(u, FLOAT32.u + U64)
     possible = s > -np.inf
     top = s.max(-1, keepdims=True)

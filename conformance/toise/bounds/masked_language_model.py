@@ -59,7 +59,7 @@ def _mean(terms: Bounded) -> Bounded:
     """Bound the mean of terms that are 0 or more."""
     p, count = terms.precision, terms.value.size
     size, inherited = terms.size.mean(), terms.radius.mean()
-    rel = sum_error(count, p) + 5 * (sum({p.step.u, p.tensor.u}) + U64)
+    rel = sum_error(count, p) + 5 * (p.step_and_store + U64)
     flushed = p.accumulate.tiny + 5 * max(p.step.tiny, p.tensor.tiny)
     radius = unless_overflow(count * size, p, inherited + rel * size + flushed)
     return terms.new(terms.value.mean(), radius)

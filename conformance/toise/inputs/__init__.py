@@ -21,18 +21,7 @@ from toise.inputs.recipes import RECIPE_VERSION, Case, Recipe, Recipes
 from toise.inputs.residual import Residual, residual_inputs
 
 # Contents that are whole numbers, or halves, of a few bits: sums and products with powers of two are exact in every dtype.
-EXACT = ("literal", "ramp", "integers")
-# What the requirements on every operation (GEN) are tried on.
-ANY_INPUTS: dict[str, Recipes] = {
-    "attention": attention_inputs(),
-    "multi_head_attention": multi_head_attention_inputs(),
-    "feed_forward": feed_forward_inputs(),
-    "layer_norm": token_rows(),
-    "residual": residual_inputs(),
-    "causal_mask": causal_mask_inputs(),
-    "mlm_loss": mlm_loss_inputs(),
-    "sequence_log_prob": sequence_log_prob_inputs(),
-}
+WHOLE_NUMBERS = ("literal", "ramp", "integers")
 # One usual call of each operation: its class says which sizes there are, and domains are looked for around it.
 USUAL: dict[str, Recipe] = {
     recipe.operation: recipe
@@ -50,10 +39,9 @@ USUAL: dict[str, Recipe] = {
 }
 
 __all__ = [
-    "ANY_INPUTS",
-    "EXACT",
     "RECIPE_VERSION",
     "USUAL",
+    "WHOLE_NUMBERS",
     "Attention",
     "Case",
     "CausalMask",

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from toise.inputs import bits
-from toise.inputs.recipes import Case, Recipe, Recipes, explore
+from toise.inputs.recipes import Case, Recipe, Recipes, explore, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 Array = np.ndarray
-BLOCK_EDGES = (16, 32, 64, 128, 256, 512, 1024)
+# What a recipe holds that names no numbers.
+LITERAL = (1.0, 0.0, 2.0)
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,9 @@ class Attention(Recipe):
 
     def _queries_and_keys(self, q: tuple[int, ...], k: tuple[int, ...]) -> tuple[Array, Array]:
         if self.content == "literal":
-            return self._literal(q, 0), self._literal(k, prod(q))
+            return self.listed(q, LITERAL), self.listed(k, LITERAL, prod(q))
         if self.content == "ramp":
-            return _ramp(q, 3), _ramp(k, 5)
+            return bits.ramp(q, 3), bits.ramp(k, 5)
         if self.content == "integers":
             return bits.integers(self.seed, 1, q, -3, 3), bits.integers(self.seed, 2, k, -3, 3)
         queries, keys = bits.normal(self.seed, 1, q), bits.normal(self.seed, 2, k)
@@ -85,30 +86,21 @@ class Attention(Recipe):
             # All features of q are positive and all of k negative: each score is near -25600.
             size = 160 / self.d_k**0.25
             return size * (1 + 0.01 * queries), -size * (1 + 0.01 * keys)
-        raise ValueError(f"unknown content {self.content!r}; required: literal, {', '.join(CHOICES['content'])}")
+        raise unknown("content", self.content, ("literal", *CHOICES["content"]))
 
     def _values(self, shape: tuple[int, ...], start: int) -> Array:
         if self.content == "literal":
-            return self._literal(shape, start)
+            return self.listed(shape, LITERAL, start)
         if self.values == "ramp":
-            return _ramp(shape, 4)
+            return bits.ramp(shape, 4)
         if self.values == "normal":
             return bits.normal(self.seed, 3, shape)
         if self.values == "offset":
             return 100 + bits.normal(self.seed, 3, shape)
         if self.values == "indicator":
-            return np.broadcast_to((np.arange(self.m)[:, None] == self._watched()).astype(float), shape).copy()
-        raise ValueError(f"unknown values {self.values!r}; required: {', '.join(CHOICES['values'])}")
-
-    def _watched(self) -> Array:
-        """Return the keys whose weights are read: the last, the first, both sides of block edges, any others."""
-        edges = [key for edge in BLOCK_EDGES for key in (edge, edge - 1) if key < self.m]
-        order = dict.fromkeys([self.m - 1, 0, *reversed(edges), *bits.permutation(self.seed, 4, self.m)])
-        return np.resize(np.array(list(order)[: self.d_v], dtype=int), self.d_v)
-
-    def _literal(self, shape: tuple[int, ...], start: int) -> Array:
-        numbers = self.literal or (1.0, 0.0, 2.0)
-        return np.array([numbers[at % len(numbers)] for at in range(start, start + prod(shape))]).reshape(shape)
+            watched = bits.watched(self.seed, 4, self.m, self.d_v)
+            return np.broadcast_to((np.arange(self.m)[:, None] == watched).astype(float), shape).copy()
+        raise unknown("values", self.values, CHOICES["values"])
 
     def _mask(self) -> Array:
         lead = {"plain": (), "ones": (1,) * len(self.lead), "full": self.lead}[self.shape]
@@ -123,12 +115,7 @@ class Attention(Recipe):
             return some
         if self.mask == "empty":
             return some & (np.arange(self.n) % 3 != self.seed % min(3, self.n))[:, None]
-        raise ValueError(f"unknown mask {self.mask!r}; required: none, {', '.join(MASKS)}, empty")
-
-
-def _ramp(shape: tuple[int, ...], step: int) -> Array:
-    """Return small whole numbers from -2 to 2 in no simple order."""
-    return (np.arange(prod(shape)) * step % 7 % 5 - 2.0).reshape(shape)
+        raise unknown("mask", self.mask, ("none", *MASKS, "empty"))
 
 
 MASKS = ("some", "tail", "one")

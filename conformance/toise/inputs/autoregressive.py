@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from toise.inputs import bits
-from toise.inputs.recipes import Case, Recipe, Recipes, explore
+from toise.inputs.recipes import Case, Recipe, Recipes, explore, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 Array = np.ndarray
-BLOCK_EDGES = (16, 32, 64, 128, 256, 512, 1024)
 SPREAD = {"normal": 1.0, "wide": 8.0, "large": 1024.0}
 # Of all the streams, the one whose first sequences are the plainest: 0 1, 0 1 1, 0 1 2.
 TOKENS = 14
@@ -56,19 +55,19 @@ class SequenceLogProb(Recipe):
         if self.tokens == "any":
             return bits.integers(self.seed, TOKENS, shape, 0, self.vocab - 1).astype(np.int64)
         if self.tokens == "edges":
-            edges = [token for edge in BLOCK_EDGES for token in (edge - 1, edge) if token < self.vocab]
+            edges = [token for edge in bits.BLOCK_EDGES for token in (edge - 1, edge) if token < self.vocab]
             watched = np.array([0, self.vocab - 1, *edges])
             return watched[bits.integers(self.seed, TOKENS, shape, 0, len(watched) - 1).astype(int)]
         if self.tokens == "same":
             return np.full(shape, self.seed % self.vocab)
-        raise ValueError(f"unknown tokens {self.tokens!r}; required: {', '.join(CHOICES['tokens'])}")
+        raise unknown("tokens", self.tokens, CHOICES["tokens"])
 
     def _logits(self, following: Array) -> Array:
         shape = following.shape
         if self.content == "literal":
-            return np.resize(np.array(self.literal or (1.0, 0.0, 2.0)), shape)
+            return self.listed(shape, (1.0, 0.0, 2.0))
         if self.content == "ramp":
-            return (np.arange(prod(shape)) * 3 % 7 % 5 - 2.0).reshape(shape)
+            return bits.ramp(shape, 3)
         if self.content == "integers":
             return bits.integers(self.seed, 1, shape, -8, 8)
         if self.content == "far":
@@ -83,7 +82,7 @@ class SequenceLogProb(Recipe):
             return noise + 12.0 * following
         if self.content == "offset":
             return noise + 1000.0
-        raise ValueError(f"unknown content {self.content!r}; required: literal, {', '.join(CHOICES['content'])}")
+        raise unknown("content", self.content, ("literal", *CHOICES["content"]))
 
     def _ruled_out(self, tokens: Array) -> Array:
         vocabulary = np.arange(self.vocab)
@@ -97,7 +96,7 @@ class SequenceLogProb(Recipe):
             return np.broadcast_to(absent, (*tokens.shape, self.vocab))
         if self.impossible == "some":
             return absent & (bits.uniform(self.seed, 2, (*tokens.shape, self.vocab)) < 0.6)
-        raise ValueError(f"unknown impossible {self.impossible!r}; required: none, some, others, last")
+        raise unknown("impossible", self.impossible, ("none", "some", "others", "last"))
 
 
 # Smallest first.  n and vocab differ both ways, one token, one word in the vocabulary, block edges and a step past them.

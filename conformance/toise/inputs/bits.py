@@ -11,6 +11,8 @@ import math
 import numpy as np
 
 Array = np.ndarray
+# Kernels work through an axis in blocks: a mistake shows beside the edge of one.
+BLOCK_EDGES = (16, 32, 64, 128, 256, 512, 1024)
 
 
 def words(seed: int, stream: int, shape: tuple[int, ...]) -> Array:
@@ -38,3 +40,15 @@ def permutation(seed: int, stream: int, size: int) -> Array:
     """Return a permutation of range(size), other than the identity when size > 1."""
     order = np.argsort(words(seed, stream, (size,)), kind="stable")
     return np.roll(order, 1) if size > 1 and (order == np.arange(size)).all() else order
+
+
+def ramp(shape: tuple[int, ...], step: int) -> Array:
+    """Return small whole numbers from -2 to 2 in no simple order."""
+    return (np.arange(math.prod(shape)) * step % 7 % 5 - 2.0).reshape(shape)
+
+
+def watched(seed: int, stream: int, size: int, count: int) -> Array:
+    """Return that many places of range(size): the last, the first, both sides of block edges, any others; then again."""
+    edges = [place for edge in BLOCK_EDGES for place in (edge, edge - 1) if place < size]
+    order = dict.fromkeys([size - 1, 0, *reversed(edges), *permutation(seed, stream, size)])
+    return np.resize(np.array(list(order)[:count], dtype=int), count)

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from toise.inputs import bits
-from toise.inputs.recipes import Case, Recipe, Recipes, explore
+from toise.inputs.recipes import Case, Recipe, Recipes, explore, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 Array = np.ndarray
-BLOCK_EDGES = (16, 32, 64, 128, 256, 512, 1024)
 
 
 @dataclass(frozen=True)
@@ -47,9 +46,10 @@ class FeedForward(Recipe):
     def build(self, rounded: Callable[[Array], Array]) -> Case:
         x, w1, w2 = self._content((*self.lead, self.d_model), (self.d_model, self.d_ff), (self.d_ff, self.d_model))
         if self.second == "indicator":
-            w2 = (np.arange(self.d_ff)[:, None] == self._watched()).astype(float)
+            watched = bits.watched(self.seed, 6, self.d_ff, self.d_model)
+            w2 = (np.arange(self.d_ff)[:, None] == watched).astype(float)
         elif self.second != "dense":
-            raise ValueError(f"unknown second {self.second!r}; required: {', '.join(CHOICES['second'])}")
+            raise unknown("second", self.second, CHOICES["second"])
         scale = 2.0**self.exponent
         arrays = {
             "x": x * scale,
@@ -63,11 +63,10 @@ class FeedForward(Recipe):
     def _content(self, *shapes: tuple[int, ...]) -> list[Array]:
         """Return x, w1 and w2."""
         if self.content == "literal":
-            numbers, sizes = np.array(self.literal or (1.0, -1.0, 2.0)), [math.prod(shape) for shape in shapes]
-            parts = np.split(np.resize(numbers, sum(sizes)), np.cumsum(sizes)[:-1])
-            return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+            starts = np.cumsum([0, *map(math.prod, shapes[:-1])])
+            return [self.listed(shape, (1.0, -1.0, 2.0), start) for shape, start in zip(shapes, starts, strict=True)]
         if self.content == "ramp":
-            return [_ramp(shape, step) for shape, step in zip(shapes, (3, 5, 4), strict=True)]
+            return [bits.ramp(shape, step) for shape, step in zip(shapes, (3, 5, 4), strict=True)]
         if self.content == "integers":
             return [bits.integers(self.seed, stream, shape, -3, 3) for stream, shape in enumerate(shapes, 1)]
         x, w1, w2 = (bits.normal(self.seed, stream, shape) for stream, shape in enumerate(shapes, 1))
@@ -85,28 +84,17 @@ class FeedForward(Recipe):
             return [8 * x[..., pair], sign[:, None] * w1[pair], w2]
         if self.content == "bias":
             return [x * 2.0**-12, w1 * 2.0**-12, w2 * 2.0**-12]
-        raise ValueError(f"unknown content {self.content!r}; required: literal, {', '.join(CHOICES['content'])}")
-
-    def _watched(self) -> Array:
-        """Return the hidden units that are read: the last, the first, both sides of block edges, any others."""
-        edges = [unit for edge in BLOCK_EDGES for unit in (edge, edge - 1) if unit < self.d_ff]
-        order = dict.fromkeys([self.d_ff - 1, 0, *reversed(edges), *bits.permutation(self.seed, 6, self.d_ff)])
-        return np.resize(np.array(list(order)[: self.d_model], dtype=int), self.d_model)
+        raise unknown("content", self.content, ("literal", *CHOICES["content"]))
 
 
 def _bias(kind: str, seed: int, stream: int, size: int) -> Array:
     if kind == "zeros":
         return np.zeros(size)
     if kind == "ramp":
-        return _ramp((size,), stream)
+        return bits.ramp((size,), stream)
     if kind == "normal":
         return bits.normal(seed, stream, (size,))
     raise ValueError(f"unknown kind {kind!r}; required: zeros, ramp or normal")
-
-
-def _ramp(shape: tuple[int, ...], step: int) -> Array:
-    """Return small whole numbers from -2 to 2 in no simple order."""
-    return (np.arange(math.prod(shape)) * step % 7 % 5 - 2.0).reshape(shape)
 
 
 # Smallest first.  d_ff above, at and below d_model, square weights, one axis alone, block edges and a step past them.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from toise.inputs import bits
-from toise.inputs.recipes import Case, Recipe, Recipes, explore
+from toise.inputs.recipes import Case, Recipe, Recipes, explore, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +51,7 @@ class TokenRows(Recipe):
 
     def _content(self, shape: tuple[int, ...]) -> Array:
         if self.content == "literal":
-            return np.resize(np.array(self.literal or (1.0, -1.0)), shape)
+            return self.listed(shape, (1.0, -1.0))
         if self.content == "ramp":
             return (np.arange(np.prod(shape, dtype=int)) * 3 % 7 - 3.0).reshape(shape)
         if self.content == "integers":
@@ -67,7 +67,7 @@ class TokenRows(Recipe):
             return noise + 1000.0
         if self.content == "outlier":
             return noise + np.where(np.arange(shape[-1]) == self.seed % shape[-1], 2.0**10, 0.0)
-        raise ValueError(f"unknown content {self.content!r}; required: literal, {', '.join(CHOICES['content'])}")
+        raise unknown("content", self.content, ("literal", *CHOICES["content"]))
 
 
 def _parameter(kind: str, seed: int, stream: int, d: int) -> Array:

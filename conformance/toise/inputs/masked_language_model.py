@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from toise.inputs import bits
-from toise.inputs.recipes import Case, Recipe, Recipes, explore
+from toise.inputs.recipes import Case, Recipe, Recipes, explore, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,8 +24,8 @@ class MlmCorrupt(Recipe):
 
     content   of the tokens: "any" ids, "words" that are not special, "framed" words between a special token and padding,
               "constant" one word, "ramp" a word for each position, "special" tokens alone
-    specials  which ids are special, the mask among them: "low" the first four, "high" the last two, "spread" the first, a
-              middle and the last, "unlisted" the first alone, but not the mask, "none"
+    specials  which ids are special, `mask_id` among them: "low" the first four, "high" the last two, "spread" the first, a
+              middle and the last, "unlisted" the first alone, but not `mask_id`, "none"
     seed      of the tokens, and of the call
     literal   the ids, in turn
     """
@@ -44,8 +44,8 @@ class MlmCorrupt(Recipe):
         return prod(self.lead) * self.n
 
     def build(self, rounded: Callable[[Array], Array]) -> Case:  # noqa: ARG002 - whole numbers are not rounded
-        special, mask = self._special()
-        options: dict[str, Any] = {"mask_id": mask, "vocab_size": self.vocab, "special_ids": special, "seed": self.seed}
+        special, mask_id = self._special()
+        options: dict[str, Any] = {"mask_id": mask_id, "vocab_size": self.vocab, "special_ids": special, "seed": self.seed}
         if self.rate is not None:
             options["rate"] = self.rate
         words = np.array([token for token in range(self.vocab) if token not in special], np.int64)
@@ -53,7 +53,7 @@ class MlmCorrupt(Recipe):
         return Case(self.operation, {"tokens": tokens}, options, self.seed, len(self.lead))
 
     def _special(self) -> tuple[tuple[int, ...], int]:
-        """Return the special ids, in no simple order, and the mask."""
+        """Return the special ids, in no simple order, and `mask_id`."""
         last, middle = self.vocab - 1, self.vocab // 2
         if self.specials == "low":
             return (2, 0, 3, 1), 3
@@ -65,11 +65,11 @@ class MlmCorrupt(Recipe):
             return (0,), middle
         if self.specials == "none":
             return (), last
-        raise ValueError(f"unknown specials {self.specials!r}; required: {', '.join(CORRUPT_CHOICES['specials'])}")
+        raise unknown("specials", self.specials, CORRUPT_CHOICES["specials"])
 
     def _tokens(self, shape: tuple[int, ...], words: Array, special: Array) -> Array:
         if self.content == "literal":
-            return np.resize(np.array(self.literal or (0, 5, 7), np.int64), shape)
+            return self.listed(shape, (0, 5, 7)).astype(np.int64)
         if self.content == "any":
             return bits.integers(self.seed, 1, shape, 0, self.vocab - 1).astype(np.int64)
         if self.content == "constant":
@@ -86,7 +86,7 @@ class MlmCorrupt(Recipe):
             length = bits.integers(self.seed, 2, (*shape[:-1], 1), 0, shape[-1])
             place, pad = np.arange(shape[-1]), special if len(special) else words
             return np.where(place < 1, pad[0], np.where(place <= length, drawn, pad[-1]))
-        raise ValueError(f"unknown content {self.content!r}; required: literal, {', '.join(CORRUPT_CHOICES['content'])}")
+        raise unknown("content", self.content, ("literal", *CORRUPT_CHOICES["content"]))
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class MlmLoss(Recipe):
 
     def _logits(self, shape: tuple[int, ...]) -> Array:
         if self.content == "literal":
-            return np.resize(np.array(self.literal or (0.0, 1.0, 2.0)), shape)
+            return self.listed(shape, (0.0, 1.0, 2.0))
         if self.content == "ramp":
             return (np.arange(prod(shape)) * 5 % 11 % 7 - 3.0).reshape(shape)
         if self.content == "integers":
@@ -133,7 +133,7 @@ class MlmLoss(Recipe):
             return np.where(top, 16.0, 0.0) + noise
         if self.content == "large":
             return 3000 * noise
-        raise ValueError(f"unknown content {self.content!r}; required: literal, {', '.join(LOSS_CHOICES['content'])}")
+        raise unknown("content", self.content, ("literal", *LOSS_CHOICES["content"]))
 
     def _labels(self, logits: Array) -> Array:
         shape = logits.shape[:-1]
@@ -143,7 +143,7 @@ class MlmLoss(Recipe):
             return np.full(shape, 0 if self.labels == "first" else self.vocab - 1)
         if self.labels in ("likely", "unlikely"):
             return (logits.argmax(-1) if self.labels == "likely" else logits.argmin(-1)).astype(np.int64)
-        raise ValueError(f"unknown labels {self.labels!r}; required: {', '.join(LOSS_CHOICES['labels'])}")
+        raise unknown("labels", self.labels, LOSS_CHOICES["labels"])
 
     def _selected(self, shape: tuple[int, ...]) -> Array:
         """Return which positions are selected: at least one of each entry, save for "none"."""
@@ -159,7 +159,7 @@ class MlmLoss(Recipe):
         if self.selected == "uneven":
             last = (np.arange(prod(shape[:-1])) == prod(shape[:-1]) - 1).reshape(*shape[:-1], 1)
             return one | last
-        raise ValueError(f"unknown selected {self.selected!r}; required: {', '.join(LOSS_CHOICES['selected'])}, none")
+        raise unknown("selected", self.selected, (*LOSS_CHOICES["selected"], "none"))
 
 
 # Smallest first.  No row is halfway between two counts at the usual rate; the vocabularies are small where ids are counted.

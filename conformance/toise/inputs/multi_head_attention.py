@@ -10,7 +10,7 @@ import numpy as np
 
 from toise.inputs import bits
 from toise.inputs.attention import Attention
-from toise.inputs.recipes import Case, Recipe, Recipes, explore
+from toise.inputs.recipes import Case, Recipe, Recipes, explore, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,7 +80,7 @@ class MultiHeadAttention(Recipe):
             return self.h * self.d_k, self.d_k, self.d_k
         if self.widths == "free":
             return self.d_model, self.d_k, self.d_v
-        raise ValueError(f"unknown widths {self.widths!r}; required: {', '.join(sorted(set(CHOICES['widths'])))}")
+        raise unknown("widths", self.widths, sorted(set(CHOICES["widths"])))
 
     def _weights(self, at: int, shape: tuple[int, int, int]) -> Array:
         """Return one matrix for each head: `at` tells w_q, w_k, w_v and w_o apart."""
@@ -97,7 +97,7 @@ class MultiHeadAttention(Recipe):
             # Scores of a spread near 2: equal weights would hide what makes them, and one weight alone all the others.
             spread = 1.5 if at in (0, 1) else 1.0
             return spread * bits.normal(self.seed, 11 + at, shape) / rows**0.5
-        raise ValueError(f"unknown weights {self.weights!r}; required: {', '.join(CHOICES['weights'])}")
+        raise unknown("weights", self.weights, CHOICES["weights"])
 
 
 # Smallest first.  About half have the widths that most implementations need; in the others d_v, d_k and d_model / h

@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from toise.inputs import bits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 Array = np.ndarray
 # What a person can check in the head, simplest first.
@@ -30,6 +31,11 @@ RECIPE_VERSION = 1
 # Hypothesis mixes into integers the constants that it finds in the source files of the process, so
 # that its draws depend on who calls.  No constant lies in this range: the draws depend on the seed alone.
 _FAR = 0x5EED << 40
+
+
+def unknown(field: str, value: str, choices: Iterable[str]) -> ValueError:
+    """Return the error for a field that is none of its choices."""
+    return ValueError(f"unknown {field} {value!r}; required: {', '.join(choices)}")
 
 
 def one_of_each(fields: Mapping[str, Sequence[Any]]) -> st.SearchStrategy[dict[str, Any]]:
@@ -77,6 +83,10 @@ class Recipe:
     def rank(self) -> int:
         """The number of axes of the first array."""
         return len(self.lead) + self.inner
+
+    def listed(self, shape: tuple[int, ...], default: tuple[float, ...], start: int = 0) -> Array:
+        """Return the numbers of `literal`, or the default ones, again and again, from that place on."""
+        return np.resize(np.array(self.literal or default), start + math.prod(shape))[start:].reshape(shape)
 
     def numbers(self) -> int:
         """Return how many numbers of `literal` are used."""
@@ -148,6 +158,10 @@ class Case:
         """Return further numbers of variance 1 that depend on the recipe's seed alone."""
         return bits.normal(self.seed, 100 + stream, shape)
 
+    def loud(self, stream: int, shape: tuple[int, ...]) -> Array:
+        """Return whole numbers beside which the data are small, exact in every dtype, that depend on the recipe's seed alone."""
+        return np.round(4 * self.normal(stream, shape)) * 64 + 1024
+
     def permutation(self, size: int) -> Array:
         """Return a permutation that depends on the recipe's seed alone."""
         return bits.permutation(self.seed, 99, size)
@@ -178,9 +192,9 @@ def explore(
     The fields of the inputs that a person can check are those of `tiny`, and their `numbers` are halves.
     A requirement that restricts `content` and leaves out "literal" has none of those.
     """
-    unknown = set(given) - set(choices) - {"content"}
-    if unknown:
-        raise ValueError(f"{kind.__name__} has no field {', '.join(sorted(unknown))}; it has {', '.join(choices)}")
+    others = set(given) - set(choices) - {"content"}
+    if others:
+        raise ValueError(f"{kind.__name__} has no field {', '.join(sorted(others))}; it has {', '.join(choices)}")
     contents = given.get("content", ("literal", *choices["content"]))
     general = {**choices, **given, "content": tuple(c for c in contents if c != "literal")}
     small = {**given, **{name: tuple(o for o in options if o in given.get(name, (o,))) for name, options in tiny.items()}}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from toise.inputs import bits
-from toise.inputs.recipes import Case, Recipe, Recipes, explore
+from toise.inputs.recipes import Case, Recipe, Recipes, explore, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,14 +55,13 @@ class Residual(Recipe):
             return other * 2.0**-7 - x
         if self.output in ("tiny", "loud"):
             return other * (2.0**-14 if self.output == "tiny" else 2.0**14)
-        raise ValueError(f"unknown output {self.output!r}; required: {', '.join(CHOICES['output'])}")
+        raise unknown("output", self.output, CHOICES["output"])
 
     def _content(self, shape: tuple[int, ...], part: int) -> Array:
         """Return the numbers of x, or of the output: the second part of what the content gives."""
         size = math.prod(shape)
         if self.content == "literal":
-            numbers = np.array(self.literal or (1.0, -2.0, 3.0))
-            return np.resize(numbers, 2 * size)[part * size : (part + 1) * size].reshape(shape)
+            return self.listed(shape, (1.0, -2.0, 3.0), part * size)
         if self.content == "ramp":
             return (np.arange(part * size, (part + 1) * size) * 3 % 7 - 3.0).reshape(shape)
         if self.content == "integers":
@@ -74,7 +73,7 @@ class Residual(Recipe):
             return noise + 100.0
         if self.content == "outlier":
             return noise + np.where(np.arange(shape[-1]) == self.seed % shape[-1], 2.0**10, 0.0)
-        raise ValueError(f"unknown content {self.content!r}; required: literal, {', '.join(CHOICES['content'])}")
+        raise unknown("content", self.content, ("literal", *CHOICES["content"]))
 
 
 # Smallest first.  Outputs of every kind, one axis alone, one feature, odd lengths, more positions than features.

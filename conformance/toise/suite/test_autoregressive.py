@@ -3,11 +3,11 @@
 import numpy as np
 
 from toise.engine import requirement
-from toise.inputs import EXACT, sequence_log_prob_inputs
+from toise.inputs import WHOLE_NUMBERS, sequence_log_prob_inputs
 from toise.verdict import assert_close, assert_finite, assert_formula, assert_same, assert_that
 
-SEVERAL = (2, 3, 4, 5, 7, 8, 16, 17, 33)
-UNEVEN = (*EXACT, "normal", "wide")
+TWO_OR_MORE = (2, 3, 4, 5, 7, 8, 16, 17, 33)
+UNEVEN = (*WHOLE_NUMBERS, "normal", "wide")
 MODERATE = (*UNEVEN, "ties", "peaked")
 
 
@@ -17,7 +17,7 @@ def test_the_result_is_the_sum_of_log_probabilities(backend, text):
     assert_formula(backend.sequence_log_prob(text.logits, text.tokens))
 
 
-@requirement("AR-2", text=sequence_log_prob_inputs(n=SEVERAL, vocab=SEVERAL, content=UNEVEN))
+@requirement("AR-2", text=sequence_log_prob_inputs(n=TWO_OR_MORE, vocab=TWO_OR_MORE, content=UNEVEN))
 def test_a_row_rates_the_token_right_after_it(backend, text):
     """Where one row of the logits is flat, it does not matter which token comes next.
 
@@ -31,7 +31,7 @@ def test_a_row_rates_the_token_right_after_it(backend, text):
     assert_same(backend.sequence_log_prob(flat, other), backend.sequence_log_prob(flat, text.tokens))
 
 
-@requirement("AR-3", text=sequence_log_prob_inputs(vocab=SEVERAL, content=UNEVEN))
+@requirement("AR-3", text=sequence_log_prob_inputs(vocab=TWO_OR_MORE, content=UNEVEN))
 def test_the_first_token_and_the_last_row_have_no_influence(backend, text):
     """Nothing comes before the first token that could rate it, and nothing after the last one that could be rated."""
     logits, tokens = text.logits.copy(), text.tokens.copy()
@@ -41,7 +41,7 @@ def test_the_first_token_and_the_last_row_have_no_influence(backend, text):
     assert_same(backend.sequence_log_prob(logits, tokens), backend.sequence_log_prob(text.logits, text.tokens))
 
 
-@requirement("AR-4", text=sequence_log_prob_inputs(n=SEVERAL[1:]))
+@requirement("AR-4", text=sequence_log_prob_inputs(n=TWO_OR_MORE[1:]))
 def test_a_sequence_is_a_prefix_and_then_the_rest(backend, text):
     """log P(all | first) = log P(prefix | first) + log P(rest | prefix): the last token of the prefix begins the rest."""
     t = 1 + text.seed % (text.tokens.shape[-1] - 2)
@@ -67,7 +67,7 @@ def test_the_probabilities_of_all_continuations_sum_to_one(backend, text):
     assert_close(sums, np.ones(vocab), moved + 2.0**-40, what="sum of probabilities after first token ")
 
 
-@requirement("AR-6", text=sequence_log_prob_inputs(content=EXACT, exponent=(0,)))
+@requirement("AR-6", text=sequence_log_prob_inputs(content=WHOLE_NUMBERS, exponent=(0,)))
 def test_adding_a_constant_to_a_row_of_logits_changes_nothing(backend, text):
     """log_softmax(logits + c) = log_softmax(logits), with a c of its own for each row.
 
@@ -79,7 +79,7 @@ def test_adding_a_constant_to_a_row_of_logits_changes_nothing(backend, text):
     assert_same(shifted, backend.sequence_log_prob(text.logits, text.tokens))
 
 
-@requirement("AR-7", text=sequence_log_prob_inputs(content=("far",), exponent=(0, 1, 2), n=SEVERAL, vocab=SEVERAL))
+@requirement("AR-7", text=sequence_log_prob_inputs(content=("far",), exponent=(0, 1, 2), n=TWO_OR_MORE, vocab=TWO_OR_MORE))
 def test_large_logits_and_tiny_probabilities_keep_their_value(backend, text):
     """Logits of thousands give a finite result, and twice the logits give twice the result.
 
@@ -90,10 +90,10 @@ def test_large_logits_and_tiny_probabilities_keep_their_value(backend, text):
     twice = backend.sequence_log_prob(2 * logits, text.tokens)
 
     assert_finite(y)
-    assert_close(twice.got, 2 * y.got, twice.radius + 2 * y.radius)
+    assert_close(twice.got, 2 * y.got, twice.radius + 2 * y.radius, what="result for twice the logits ", calls=(twice.case,))
 
 
-@requirement("AR-8", text=sequence_log_prob_inputs(n=(2,), vocab=SEVERAL, content=UNEVEN))
+@requirement("AR-8", text=sequence_log_prob_inputs(n=(2,), vocab=TWO_OR_MORE, content=UNEVEN))
 def test_the_unit_is_the_nat(backend, text):
     """Of two next tokens, the one whose logit is greater by 1 has a log P that is greater by 1."""
     rows, token = text.logits.copy(), text.tokens[..., 1]
@@ -129,7 +129,11 @@ def test_a_logit_of_minus_infinity_is_a_probability_of_zero(backend, text):
 @requirement(
     "AR-11",
     text=sequence_log_prob_inputs(
-        impossible=("last",), lead=((2,), (), (3,), (2, 3)), n=SEVERAL, vocab=SEVERAL, content=("ramp", "integers", "normal")
+        impossible=("last",),
+        lead=((2,), (), (3,), (2, 3)),
+        n=TWO_OR_MORE,
+        vocab=TWO_OR_MORE,
+        content=("ramp", "integers", "normal"),
     ),
 )
 def test_a_sequence_with_an_impossible_token_is_impossible(backend, text):
@@ -142,7 +146,7 @@ def test_a_sequence_with_an_impossible_token_is_impossible(backend, text):
     assert_that(bool(right.all()), "value", message.format(y.got.tolist()), got=y.got, required=y.value)
 
 
-@requirement("AR-12", text=sequence_log_prob_inputs(vocab=SEVERAL))
+@requirement("AR-12", text=sequence_log_prob_inputs(vocab=TWO_OR_MORE))
 def test_renaming_the_tokens_changes_nothing(backend, text):
     """No token has a special place: columns of the logits permuted, and tokens renamed alike, give the same."""
     order = text.permutation(text.logits.shape[-1])

@@ -3,10 +3,10 @@
 import numpy as np
 
 from toise.engine import requirement
-from toise.inputs import EXACT, feed_forward_inputs
+from toise.inputs import WHOLE_NUMBERS, feed_forward_inputs
 from toise.verdict import Irrelevant, NotApplicable, assert_close, assert_formula, assert_same
 
-SEVERAL = ((2,), (3,), (5,), (2, 3), (1, 2), (17,))
+SEVERAL_POSITIONS = ((2,), (3,), (5,), (2, 3), (1, 2), (17,))
 
 
 @requirement("FFN-1", net=feed_forward_inputs())
@@ -58,7 +58,7 @@ def test_nothing_follows_the_second_layer(backend, net):
     assert_close(scaled.got, a * y.got, scaled.radius + abs(a) * y.radius)
 
 
-@requirement("FFN-5", net=feed_forward_inputs(content=EXACT, b1=("zeros",), b2=("zeros",)))
+@requirement("FFN-5", net=feed_forward_inputs(content=WHOLE_NUMBERS, b1=("zeros",), b2=("zeros",)))
 def test_b1_is_added_before_the_relu(backend, net):
     """Where the first feature is c in every position, the first layer gains c times the first row of w1, as it does from a bias.
 
@@ -85,11 +85,11 @@ def test_b2_is_added_to_the_result(backend, net):
     assert_close(shifted.got, y.got + c, shifted.radius + y.radius)
 
 
-@requirement("FFN-7", net=feed_forward_inputs(lead=SEVERAL))
+@requirement("FFN-7", net=feed_forward_inputs(lead=SEVERAL_POSITIONS))
 def test_a_position_depends_on_itself_alone(backend, net):
     """The last position gives what it gave when all others are exchanged for loud ones."""
     last = last_position(several(net))
-    loud = np.round(4 * net.normal(1, net.x.shape)) * 64 + 1024  # exact in every dtype
+    loud = net.loud(1, net.x.shape)
     loud[last] = net.x[last]
     y = backend.feed_forward(net.x, net.w1, net.b1, net.w2, net.b2)
     among = backend.feed_forward(loud, net.w1, net.b1, net.w2, net.b2)
@@ -97,7 +97,7 @@ def test_a_position_depends_on_itself_alone(backend, net):
     assert_close(among.got[last], y.got[last], among.radius[last] + y.radius[last], what="last position, among others, ")
 
 
-@requirement("FFN-8", net=feed_forward_inputs(lead=SEVERAL, b1=("ramp", "normal"), b2=("ramp", "normal")))
+@requirement("FFN-8", net=feed_forward_inputs(lead=SEVERAL_POSITIONS, b1=("ramp", "normal"), b2=("ramp", "normal")))
 def test_permuting_the_positions_permutes_the_result(backend, net):
     """No position has weights or biases of its own; there are as many positions as units in some of the examples."""
     order = net.permutation(several(net).x.shape[-2])
@@ -107,7 +107,7 @@ def test_permuting_the_positions_permutes_the_result(backend, net):
     assert_same(permuted, y, at=np.s_[..., order, :])
 
 
-@requirement("FFN-9", net=feed_forward_inputs(content=EXACT, b1=("zeros", "ramp"), d_ff=(2, 3, 5, 8, 17, 33, 65, 129)))
+@requirement("FFN-9", net=feed_forward_inputs(content=WHOLE_NUMBERS, b1=("zeros", "ramp"), d_ff=(2, 3, 5, 8, 17, 33, 65, 129)))
 def test_permuting_the_hidden_units_changes_nothing(backend, net):
     """The columns of w1, b1 and the rows of w2 in another order: the units add up to what they did."""
     order = net.permutation(net.b1.shape[-1])
@@ -117,7 +117,7 @@ def test_permuting_the_hidden_units_changes_nothing(backend, net):
     assert_same(permuted, y)
 
 
-@requirement("FFN-10", net=feed_forward_inputs(content=EXACT, b1=("zeros", "ramp"), d_model=(2, 3, 4, 5, 8, 16, 17)))
+@requirement("FFN-10", net=feed_forward_inputs(content=WHOLE_NUMBERS, b1=("zeros", "ramp"), d_model=(2, 3, 4, 5, 8, 16, 17)))
 def test_permuting_the_features_permutes_the_result(backend, net):
     """The features of x with the rows of w1, and those of the result with the columns of w2 and b2.
 

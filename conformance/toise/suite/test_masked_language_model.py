@@ -1,18 +1,35 @@
 """MLM · What mlm_corrupt and mlm_loss must do: one test a requirement.  Read with spec/toise_spec/masked_language_model.md."""
 
-import functools
 import itertools
 import math
 import random
 import sys
-from dataclasses import dataclass
 
 import numpy as np
 
+from toise.draws import (
+    SEEDS,
+    TOKENS,
+    assert_alike_in_groups,
+    assert_in_pool,
+    assert_neighbours_differ,
+    assert_neighbours_independent,
+    assert_nowhere,
+    assert_pairs_between_rows,
+    assert_pairs_in_rows,
+    assert_rate,
+    assert_results_differ,
+    assert_rows_as_declared,
+    assert_rows_independent,
+    assert_rows_vary,
+    assert_seeds_independent,
+    assert_selected_alike,
+    assert_share,
+    assert_uniform,
+    draws,
+)
 from toise.engine import requirement
-from toise.inputs import EXACT, mlm_corrupt_draws, mlm_corrupt_inputs, mlm_loss_inputs
-from toise.operations import OPERATIONS
-from toise.statistics import assert_frequent, hypergeometric_cdf
+from toise.inputs import WHOLE_NUMBERS, mlm_corrupt_draws, mlm_corrupt_inputs, mlm_loss_inputs
 from toise.verdict import (
     Irrelevant,
     NotApplicable,
@@ -25,11 +42,8 @@ from toise.verdict import (
     note_checked,
 )
 
-SEEDS = 2**31
-# A statistical requirement makes so many calls of each recipe that about TOKENS tokens are drawn, but at most CALLS.
-TOKENS, CALLS = 1 << 17, 64
 MODERATE = ("literal", "ramp", "integers", "normal", "equal", "sure")
-SMALL = (0, 1, -1, -4)
+EXPONENTS = (0, 1, -1, -4)
 
 
 @requirement("MLM-1", call=mlm_corrupt_inputs())
@@ -71,13 +85,13 @@ def test_a_special_token_is_never_selected(backend, call):
 @requirement("MLM-5", call=mlm_corrupt_draws())
 def test_fifteen_of_a_hundred_tokens_are_selected(backend, call):
     """Each token that is not special is selected with probability 0.15, if no rate is given."""
-    assert_rate(call, draws(backend, call))
+    assert_rate(draws(backend, call))
 
 
 @requirement("MLM-6", call=mlm_corrupt_draws(rate=(0.0, 0.5, 1.0, 0.3, 0.05)))
 def test_an_explicit_rate_replaces_the_default(backend, call):
     """Also 0, at which nothing is selected, and 1, at which all is; with `fixed-count`, one of each row at 0."""
-    assert_rate(call, draws(backend, call))
+    assert_rate(draws(backend, call))
 
 
 @requirement("MLM-7", call=mlm_corrupt_draws())
@@ -87,42 +101,20 @@ def test_the_number_selected_in_a_row_is_as_declared(backend, call):
     With independent draws it is judged given how many are selected in all, so that the rate has no part in it.
     """
     drawn = draws(backend, call)
+
     if drawn.selection == "independent":
         assert_rows_vary(drawn)
-        return
-    least, most, up = drawn.row_counts(rate_of(call))
-    wrong = (drawn.counts < least) | (drawn.counts > most)
-    if wrong.any():
-        at = tuple(int(index) for index in np.argwhere(wrong)[0])
-        required = least[at[1]] if least[at[1]] == most[at[1]] else f"{least[at[1]]} or {most[at[1]]}"
-        raise Violation(
-            "frequency",
-            f"{drawn.counts[at]} tokens of row {at[1]} are selected; required, by {drawn.selection}: {required}",
-            got=drawn.counts[at[0]],
-            required=most,
-        )
-    note_checked(wrong.size)
-    if drawn.selection == "rounded-count":
-        open_ = most > least
-        assert_frequent(
-            (drawn.counts == most)[:, open_].sum(), len(drawn.counts) * open_.sum(), mean(up[open_]), "rows rounded up"
-        )
+    else:
+        assert_rows_as_declared(drawn)
 
 
 @requirement("MLM-8", call=mlm_corrupt_draws())
 def test_every_token_is_as_likely_to_be_selected_as_any_other(backend, call):
     """Wherever it stands, the first and the last place included, and whichever id it is; given the number of each row."""
     drawn = draws(backend, call)
-    calls, share, ordinary = len(drawn.selected), drawn.share.sum(0)[:, None], drawn.ordinary
 
-    each = calls * ordinary.sum(0)
-    found = (drawn.selected & ordinary).sum((0, 1))
-    assert_frequent(found, each, over((share * ordinary).sum(0), each), "selected at position {0}")
-    ids = drawn.tokens[ordinary]
-    each = calls * np.bincount(ids, minlength=drawn.vocab)
-    expected = np.bincount(ids, weights=np.broadcast_to(share, ordinary.shape)[ordinary], minlength=drawn.vocab)
-    found = np.bincount(ids, weights=drawn.selected.sum(0)[ordinary], minlength=drawn.vocab)
-    assert_frequent(found, each, over(expected, each), "selected of id {0}")
+    assert_selected_alike(drawn, drawn.places, drawn.tokens.shape[-1], "selected at position {0}")
+    assert_selected_alike(drawn, drawn.tokens, drawn.vocab, "selected of id {0}")
 
 
 @requirement("MLM-9", call=mlm_corrupt_draws(n=(4, 8, 17, 33, 64, 128), lead=((2,), (2, 3), (16,), (4, 16), (256,))))
@@ -132,65 +124,42 @@ def test_what_is_selected_says_nothing_about_other_tokens(backend, call):
     Neighbours and distant ones; the same place of two rows, and a place beside it; given the number of each row.
     """
     drawn = draws(backend, call)
-    rows, n = drawn.ordinary.shape
-    for lag in sorted({1, 2, 3, n // 2} & set(range(1, n))):
-        first = np.flatnonzero(np.arange(n - lag) // lag % 2 == 0)  # disjoint pairs
-        both = drawn.ordinary[:, first] & drawn.ordinary[:, first + lag]
-        hits = drawn.selected[..., first] & drawn.selected[..., first + lag] & both
-        assert_pairs(hits, both, drawn.share_of_two, f"tokens {lag} apart, both selected")
-    for lag in sorted({1, 2, rows // 2, drawn.rows_of_an_entry} & set(range(1, rows))):
-        first = np.flatnonzero(np.arange(rows - lag) // lag % 2 == 0)
-        for shift in (0, 1, -1):
-            here, there = np.s_[max(shift, 0) : n + min(shift, 0)], np.s_[max(-shift, 0) : n + min(-shift, 0)]
-            both = drawn.ordinary[first, here] & drawn.ordinary[first + lag, there]
-            hits = drawn.selected[:, first, here] & drawn.selected[:, first + lag, there] & both
-            chance = drawn.share[:, first] * drawn.share[:, first + lag]
-            assert_pairs(hits, both, chance, f"tokens {lag} rows and {abs(shift)} places apart, both selected")
+
+    assert_pairs_in_rows(drawn)
+    assert_pairs_between_rows(drawn)
 
 
 @requirement("MLM-10", call=mlm_corrupt_draws())
 def test_eighty_are_masked_ten_are_random_and_ten_stay(backend, call):
-    """Of the selected tokens; a random token may be the mask, or the token itself, and the shares take account of that.
+    """Of the selected tokens; a random token may be `mask_id`, or the token itself, and the shares take account of that.
 
-    Tokens that were the mask already tell nothing, and are left out.
+    Tokens that were `mask_id` already tell nothing, and are left out.
     """
     drawn = draws(backend, call, tokens=2 * TOKENS)
     before, after = drawn.of_selected()
+    masked, same = after == drawn.mask_id, after == before
+    to_mask_id, to_itself = (drawn.mask_id in drawn.pool) / len(drawn.pool), 1 / len(drawn.pool)
 
-    pool = len(drawn.pool)
-    masked = 0.8 + 0.1 * (drawn.mask_id in drawn.pool) / pool
-    same = 0.1 + 0.1 / pool
-    for found, chance, what in (
-        (after == drawn.mask_id, masked, "selected tokens that became the mask"),
-        (after == before, same, "selected tokens that stayed as they were"),
-        ((after != drawn.mask_id) & (after != before), 1 - masked - same, "selected tokens that became another one"),
-    ):
-        assert_frequent(found.sum(), found.size, max(0.0, chance), what)
+    assert_share(masked, 0.8 + 0.1 * to_mask_id, "selected tokens that became mask_id")
+    assert_share(same, 0.1 + 0.1 * to_itself, "selected tokens that stayed as they were")
+    assert_share(~masked & ~same, 0.1 * (1 - to_mask_id - to_itself), "selected tokens that became another one")
 
 
 @requirement("MLM-11", call=mlm_corrupt_draws())
 def test_random_tokens_are_uniform_over_the_pool(backend, call):
     """All ids of the vocabulary, the first and the last included, or all that are not special; each drawn on its own.
 
-    What became another token than itself and than the mask is uniform over the rest of the pool.
+    What became another token than itself and than `mask_id` is uniform over the rest of the pool.
     """
     drawn = draws(backend, call, tokens=2 * TOKENS)
-    before, after = drawn.of_selected()
-    changed = (after != drawn.mask_id) & (after != before)
-    before, after = before[changed], after[changed]
-
-    stray = ~np.isin(after, drawn.pool)
-    message = f"a random token is {after[stray][0]}, which is not in the pool ({drawn.random_pool})" if stray.any() else ""
-    assert_that(not stray.any(), "value", message)
+    before, after = drawn.of_random()
     rest = np.setdiff1d(drawn.pool, [drawn.mask_id])
+
+    assert_in_pool(after, drawn)
     if not len(after) or len(rest) < 2:
         raise Irrelevant
-    others = len(rest) - 1
-    each = np.isin(np.arange(drawn.vocab), rest) * (len(before) - np.bincount(before, minlength=drawn.vocab))
-    assert_frequent(np.bincount(after, minlength=drawn.vocab), each, 1 / others, "random tokens that are {0}")
-    one, two = slice(0, len(after) // 2 * 2, 2), slice(1, None, 2)
-    alike = np.where(before[one] == before[two], others, others - 1) / others**2
-    assert_frequent((after[one] == after[two]).sum(), len(alike), mean(alike), "neighbouring random tokens that are the same")
+    assert_uniform(before, after, rest, drawn.vocab)
+    assert_neighbours_differ(before, after, rest)
 
 
 @requirement("MLM-12", call=mlm_corrupt_draws())
@@ -199,20 +168,12 @@ def test_what_becomes_of_a_token_depends_on_nothing(backend, call):
     drawn = draws(backend, call)
     before, after = drawn.of_selected()
     place, row = drawn.place_of_selected()
-    for found, what in ((after == drawn.mask_id, "became the mask"), (after == before, "stayed")):
-        total, hits = found.size, int(found.sum())
-        for group, of in ((place, "at position {0}"), (before, "with id {0}")):
-            each = np.bincount(group, minlength=1)
-            assert_frequent(
-                np.bincount(group, weights=found, minlength=1), each, over(hits, total), f"selected tokens {of} that {what}"
-            )
-        both = over(hits * (hits - 1), total * (total - 1))
-        pairs = found[: total // 2 * 2].reshape(-1, 2).all(-1)
-        assert_frequent(pairs.sum(), len(pairs), both, f"neighbouring selected tokens that both {what}")
-        aligned = aligned_pairs(place, row)
-        assert_frequent(
-            (found[aligned[0]] & found[aligned[1]]).sum(), len(aligned[0]), both, f"tokens below each other that both {what}"
-        )
+
+    for found, what in ((after == drawn.mask_id, "became mask_id"), (after == before, "stayed")):
+        assert_alike_in_groups(found, place, f"selected tokens at position {{0}} that {what}")
+        assert_alike_in_groups(found, before, f"selected tokens with id {{0}} that {what}")
+        assert_neighbours_independent(found, f"neighbouring selected tokens that both {what}")
+        assert_rows_independent(found, place, row, f"tokens below each other that both {what}")
 
 
 @requirement(
@@ -222,16 +183,12 @@ def test_the_same_arguments_give_the_same_result(backend, call):
     """Whatever was called in between, and however the tokens lie in memory; a seed of 0 is a seed too."""
     tokens = np.tile(call.tokens, 1 + 256 // call.tokens.size)  # a few tokens may well be drawn alike twice
     for seed in (call.seed, 0, SEEDS - 1):
-        options = {**call.options, "seed": seed}
-        first = backend.mlm_corrupt(tokens, **options)
-        backend.mlm_corrupt(tokens[..., ::-1].copy(), **{**options, "seed": SEEDS - 2})
-        assert_same_corruption(backend.mlm_corrupt(tokens, **options), first, "state", f"with seed {seed}, made again, the call")
-    for layout, native in backend.layouts(call.replace(tokens=tokens), "tokens"):
-        try:
-            again = backend.corruption(call.replace(tokens=tokens, seed=seed), {"tokens": native})
-        except Violation as broken:
-            raise Violation("layout", f"with tokens {layout}: {broken.message}") from None
-        assert_same_corruption(again, first, "layout", f"with tokens {layout}, the call")
+        asked = call.replace(tokens=tokens, seed=seed)
+        first = backend.mlm_corrupt(tokens, **asked.options)
+        backend.mlm_corrupt(tokens[..., ::-1].copy(), **{**asked.options, "seed": SEEDS - 2})
+        again = backend.mlm_corrupt(tokens, **asked.options)
+        assert_same_corruption(again, first, "state", f"with seed {seed}, made again, the call")
+    assert_layouts_alike(backend, asked, first)
 
 
 @requirement("MLM-14", call=mlm_corrupt_draws(content=("words", "any"), n=(64, 33, 128), lead=((64,), (128,), (8, 16))))
@@ -245,19 +202,10 @@ def test_different_seeds_draw_independently(backend, call):
     first = call.seed % 1000
     seeds = [first, first + 1, first + 2, first + 2**16, first + 2**24, first + 2**24 + 1, SEEDS - 2, SEEDS - 1]
     drawn = draws(backend, call, seeds=seeds)
-    rows, n = drawn.ordinary.shape
+
     for a, b in itertools.combinations(range(len(seeds)), 2):
-        alike = np.array_equal(drawn.corrupted[a], drawn.corrupted[b]) and np.array_equal(drawn.selected[a], drawn.selected[b])
-        assert_that(not alike, "value", f"the seeds {seeds[a]} and {seeds[b]} give the same result")
-        for below, right in ((0, 0), (0, 1), (1, 0)) if b == a + 1 else ((0, 0),):
-            here, there = np.s_[below:, right:], np.s_[: rows - below, : n - right]
-            both = drawn.ordinary[here] & drawn.ordinary[there]
-            for one, two in ((a, b), (b, a)) if below + right else ((a, b),):
-                hits = drawn.selected[one][here] & drawn.selected[two][there] & both
-                chance = drawn.share[one, below:] * drawn.share[two, : rows - below]
-                where = f"{below} rows and {right} places before" if below + right else "too"
-                what = f"selected with seed {seeds[one]}, and with seed {seeds[two]} {where}"
-                assert_pairs(hits[None], both, chance[None], what)
+        assert_results_differ(drawn, a, b)
+        assert_seeds_independent(drawn, a, b)
 
 
 @requirement("MLM-15", call=mlm_corrupt_inputs())
@@ -299,7 +247,7 @@ def test_the_corrupted_tokens_have_memory_of_their_own(backend, call):
     assert_that(not shared, "shared", "corrupted shares memory with tokens")
 
 
-@requirement("MLM-18", asked=mlm_loss_inputs(content=MODERATE, exponent=SMALL))
+@requirement("MLM-18", asked=mlm_loss_inputs(content=MODERATE, exponent=EXPONENTS))
 def test_the_loss_is_the_formula(backend, asked):
     """-mean over the selected positions of log_softmax(logits)[label]."""
     assert_formula(backend.mlm_loss(asked.logits, asked.labels, asked.selected))
@@ -307,7 +255,7 @@ def test_the_loss_is_the_formula(backend, asked):
 
 @requirement(
     "MLM-19",
-    asked=mlm_loss_inputs(content=MODERATE, exponent=SMALL, selected=("some", "one", "uneven"), n=(2, 3, 4, 5, 8, 16, 33)),
+    asked=mlm_loss_inputs(content=MODERATE, exponent=EXPONENTS, selected=("some", "one", "uneven"), n=(2, 3, 4, 5, 8, 16, 33)),
 )
 def test_a_position_that_is_not_selected_has_no_influence(backend, asked):
     """Its logits, of any finite size, and its label can be anything."""
@@ -315,42 +263,41 @@ def test_a_position_that_is_not_selected_has_no_influence(backend, asked):
     if not unasked.any():
         raise Irrelevant
     loss = backend.run(asked)
-    labels = np.where(unasked, asked.logits.shape[-1] - 1 - asked.labels, asked.labels)
-    assert_same(backend.run(asked.replace(labels=labels)), loss, what="with other labels elsewhere, the result ")
+
+    assert_same(backend.run(with_other_labels(asked, unasked)), loss, what="with other labels elsewhere, the result ")
     for size in (2.0**8, -(2.0**40), 2.0**100):
-        noise = size * np.where(np.arange(asked.logits.size) % 2, 1.0, -0.5).reshape(asked.logits.shape)
-        loud = asked.replace(logits=np.where(unasked[..., None], noise, asked.logits))
-        assert_same(backend.run(loud), loss, what=f"with logits of {abs(size):.0e} elsewhere, the result ")
+        loud = backend.run(with_noise(asked, unasked, size))
+        assert_same(loud, loss, what=f"with logits of {abs(size):.0e} elsewhere, the result ")
 
 
 @requirement(
     "MLM-20",
-    asked=mlm_loss_inputs(content=MODERATE, exponent=SMALL, selected=("uneven", "some", "all"), n=(2, 3, 4, 5, 8, 16, 33)),
+    asked=mlm_loss_inputs(content=MODERATE, exponent=EXPONENTS, selected=("uneven", "some", "all"), n=(2, 3, 4, 5, 8, 16, 33)),
 )
 def test_all_selected_positions_weigh_the_same(backend, asked):
     """The loss times the number of positions is the sum of that for any two parts: no row has a mean of its own.
 
     Rows with many selected positions and rows with one, split unevenly.
     """
-    rank = np.cumsum(asked.selected).reshape(asked.selected.shape)
-    one, two = asked.selected & (rank % 3 == 1), asked.selected & (rank % 3 != 1)
+    one, two = two_parts(asked.selected)
     if not two.any():
         raise Irrelevant
-    whole, parts = backend.run(asked), [(backend.run(asked.replace(selected=part)), int(part.sum())) for part in (one, two)]
+    whole = backend.run(asked)
+    together, radius = put_together([(backend.run(asked.replace(selected=part)), part.sum()) for part in (one, two)])
 
-    count = int(asked.selected.sum())
-    together = sum(part.got * positions for part, positions in parts) / count
-    radius = sum(part.radius * positions for part, positions in parts) / count
     usable = np.isfinite(together)
-    assert_close(
-        whole.got, np.where(usable, together, whole.value), whole.radius + radius, what="loss, put together from two parts, "
-    )
+    required = np.where(usable, together, whole.value)
+    assert_close(whole.got, required, whole.radius + radius, what="loss, put together from two parts, ")
 
 
 @requirement(
     "MLM-21",
     asked=mlm_loss_inputs(
-        content=MODERATE, exponent=SMALL, n=(2, 3, 4, 5, 8, 16, 33), labels=("any", "likely"), lead=((2,), (3,), (2, 3), (), (5,))
+        content=MODERATE,
+        exponent=EXPONENTS,
+        n=(2, 3, 4, 5, 8, 16, 33),
+        labels=("any", "likely"),
+        lead=((2,), (3,), (2, 3), (), (5,)),
     ),
 )
 def test_a_position_is_scored_by_its_own_label(backend, asked):
@@ -361,7 +308,7 @@ def test_a_position_is_scored_by_its_own_label(backend, asked):
     assert_same(backend.run(asked.replace(**permuted)), backend.run(asked))
 
 
-@requirement("MLM-22", asked=mlm_loss_inputs(content=MODERATE, exponent=SMALL, vocab=(2, 3, 4, 5, 8, 17, 33, 65, 129, 1030)))
+@requirement("MLM-22", asked=mlm_loss_inputs(content=MODERATE, exponent=EXPONENTS, vocab=(2, 3, 4, 5, 8, 17, 33, 65, 129, 1030)))
 def test_no_token_of_the_vocabulary_has_a_special_place(backend, asked):
     """Logits permuted, and labels renamed alike, give the same loss; all labels may be the first token, or the last."""
     order = asked.permutation(asked.logits.shape[-1])
@@ -370,7 +317,7 @@ def test_no_token_of_the_vocabulary_has_a_special_place(backend, asked):
     assert_same(backend.run(renamed), backend.run(asked))
 
 
-@requirement("MLM-23", asked=mlm_loss_inputs(content=EXACT, exponent=(0,)))
+@requirement("MLM-23", asked=mlm_loss_inputs(content=WHOLE_NUMBERS, exponent=(0,)))
 def test_a_constant_added_to_the_logits_changes_nothing(backend, asked):
     """Each position has a constant of its own; logits and constants are whole numbers (or halves), so that the sums are exact."""
     large = 2.0**6 if backend.dtype == "bfloat16" else 2.0**16
@@ -408,17 +355,13 @@ def test_logits_of_any_finite_size_are_handled(backend, asked):
         assert_formula(loss)
 
 
-@requirement("MLM-27", asked=mlm_loss_inputs(content=MODERATE, exponent=SMALL, vocab=(2, 3, 4, 5, 8, 17, 33)))
+@requirement("MLM-27", asked=mlm_loss_inputs(content=MODERATE, exponent=EXPONENTS, vocab=(2, 3, 4, 5, 8, 17, 33)))
 def test_a_logit_of_minus_infinity_is_a_probability_of_zero(backend, asked):
     """At another token than the label it does what a logit does that is 1000 below; at the label the loss is infinite."""
-    vocab = asked.logits.shape[-1]
-    other = asked.selected[..., None] & (np.arange(vocab) == ((asked.labels + 1) % vocab)[..., None])
-    without, unlikely = (asked.replace(logits=np.where(other, low, asked.logits)) for low in (-np.inf, -1024.0))
+    without, unlikely = (with_logit(asked, asked.selected, asked.labels + 1, low) for low in (-np.inf, -1024.0))
     assert_same(backend.run(without), backend.run(unlikely), what="loss with -inf at another token ")
 
-    last = asked.selected & (np.cumsum(asked.selected).reshape(asked.selected.shape) == asked.selected.sum())
-    impossible = np.where(last[..., None] & (np.arange(vocab) == asked.labels[..., None]), -np.inf, asked.logits)
-    got = backend.run(asked.replace(logits=impossible)).got
+    got = backend.run(with_logit(asked, the_last(asked.selected), asked.labels, -np.inf)).got
     message = f"loss with -inf at a label is {got:.9g}; required inf"
     assert_that(bool(np.isposinf(got)), "value", message, got=got, required=np.array(np.inf))
 
@@ -430,149 +373,7 @@ def test_with_nothing_selected_the_loss_is_what_is_declared(backend, asked):
     if choice == "unspecified":
         raise NotApplicable("nothing_selected is declared unspecified")
     for what, call in (("nothing selected", asked), ("no positions", without_positions(asked))):
-        if choice == "raises":
-            assert_that(was_rejected(backend, call), "accepted", f"{what} was accepted; required, as declared: an exception")
-            continue
-        got = backend.run(call).got
-        right = bool(np.isnan(got)) if choice == "nan" else bool(got == 0)
-        assert_that(right, "value", f"loss with {what} is {got:.9g}; required, as declared: {choice}", got=got)
-
-
-# --- Draws ----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Draws:
-    """What several calls on the same tokens gave, as [calls, rows, n]; all leading axes of the tokens are rows."""
-
-    tokens: np.ndarray
-    ordinary: np.ndarray
-    """Which tokens are not special, [rows, n]."""
-    corrupted: np.ndarray
-    selected: np.ndarray
-    seeds: list[int]
-    mask_id: int
-    vocab: int
-    pool: np.ndarray
-    random_pool: str
-    selection: str
-    rows_of_an_entry: int
-
-    @functools.cached_property
-    def counts(self):
-        """How many tokens of each row are selected, [calls, rows]; that special ones are not is judged elsewhere."""
-        return (self.selected & self.ordinary).sum(-1)
-
-    @property
-    def share(self):
-        """The probability that one token of a row is selected, given how many are, [calls, rows]."""
-        return over(self.counts, self.ordinary.sum(-1))
-
-    @property
-    def share_of_two(self):
-        """The same for two tokens of a row."""
-        of = self.ordinary.sum(-1)
-        return over(self.counts * (self.counts - 1), of * (of - 1))
-
-    def of_selected(self):
-        """Return the selected tokens before and after, in order; without special ones, and those that are the mask."""
-        told = self._told()
-        return np.broadcast_to(self.tokens, told.shape)[told], self.corrupted[told]
-
-    def place_of_selected(self):
-        """Return the position and the row of each, rows counted through all calls."""
-        call, row, place = np.nonzero(self._told())
-        return place, call * self.ordinary.shape[0] + row
-
-    def _told(self):
-        return self.selected & self.ordinary & (self.tokens != self.mask_id)
-
-    def row_counts(self, rate):
-        """Return the least and the greatest number to be selected in each row, and how likely the greatest is."""
-        of, n = self.ordinary.sum(-1), self.ordinary.shape[-1]
-        if self.selection == "fixed-count":  # Python rounds a half to the even neighbour; either is accepted
-            least, most = (np.clip(math.ceil(rate * n - 0.5 - tiny), 1, of) for tiny in (1e-9, -1e-9))
-            return np.minimum(least, of), np.minimum(most, of), np.zeros(of.shape)
-        exact = np.where(np.abs(rate * of - np.round(rate * of)) < 1e-9, np.round(rate * of), rate * of)
-        return np.floor(exact).astype(int), np.ceil(exact).astype(int), exact - np.floor(exact)
-
-
-def draws(backend, call, *, tokens=TOKENS, calls=None, seeds=None):
-    """Call `mlm_corrupt` on the same tokens with several seeds, far from each other."""
-    if seeds is None:
-        calls = calls or max(1, min(CALLS, tokens // max(1, call.tokens.size)))
-        seeds = [call.seed, *((call.seed + 7_919_003 * at) % SEEDS for at in range(1, calls))]
-    results = [backend.mlm_corrupt(call.tokens, **{**call.options, "seed": seed}) for seed in seeds]
-    rows = call.tokens.reshape(-1, call.tokens.shape[-1])
-    special, choices = np.array(call.special_ids, np.int64), backend.declared("mlm_corrupt").choices
-    ids = np.arange(call.vocab_size)
-    return Draws(
-        tokens=rows,
-        ordinary=~np.isin(rows, special),
-        corrupted=np.stack([result.corrupted.reshape(rows.shape) for result in results]),
-        selected=np.stack([result.selected.reshape(rows.shape) for result in results]),
-        seeds=list(seeds),
-        mask_id=call.mask_id,
-        vocab=call.vocab_size,
-        pool=np.setdiff1d(ids, special) if choices["random_pool"] == "non-special" else ids,
-        random_pool=choices["random_pool"],
-        selection=choices["selection"],
-        rows_of_an_entry=call.tokens.shape[-2] if call.tokens.ndim > 1 else 1,
-    )
-
-
-def rate_of(call):
-    """Return the rate of a call, which is the default unless it is given."""
-    return call.options.get("rate", OPERATIONS["mlm_corrupt"].options["rate"])
-
-
-def assert_rate(call, drawn):
-    """Hold the number of all selected tokens to the rate, as the declared selection takes it."""
-    rate, total, calls = rate_of(call), int(drawn.counts.sum()), len(drawn.counts)
-    if drawn.selection == "independent":
-        assert_frequent(total, calls * int(drawn.ordinary.sum()), rate, f"selected tokens, at a rate of {rate}")
-        return
-    least, most, up = drawn.row_counts(rate)
-    below, above = calls * int(least.sum()), calls * int(most.sum())
-    message = f"{total} of {drawn.tokens.size * calls} tokens are selected; required, by {drawn.selection} at {rate}: "
-    assert_that(below <= total <= above, "frequency", message + (f"{below}" if below == above else f"{below} to {above}"))
-    if drawn.selection == "rounded-count":
-        assert_frequent(total - below, above - below, mean(up[most > least]), f"rows rounded up, at a rate of {rate}")
-
-
-def assert_rows_vary(drawn):
-    """Hold the numbers of rows, and of whole calls, to the spread that independent draws give them, given the total."""
-    calls, marked, total = len(drawn.counts), int(drawn.counts.sum()), len(drawn.counts) * int(drawn.ordinary.sum())
-    sizes = drawn.ordinary.sum(-1)
-    assert_frequent(drawn.counts.sum(0), calls * sizes, over(marked, total), "selected in row {0} of the batch")
-    for size in np.unique(sizes[sizes > 0]):
-        counts, most = drawn.counts[:, sizes == size], np.arange(size)
-        found = (counts[..., None] <= most).sum((0, 1))
-        chance = hypergeometric_cdf(most, int(size), marked, total)
-        assert_frequent(found, counts.size, chance, f"rows of {size} tokens with {{0}} selected, or fewer")
-    if calls == CALLS:
-        most = marked // calls + np.array([-1, 0])
-        found = (drawn.counts.sum(-1)[:, None] <= most).sum(0)
-        chance = hypergeometric_cdf(most, int(sizes.sum()), marked, total)
-        assert_frequent(found, calls, chance, f"calls with {most[0]} or {most[1]} selected, or fewer")
-
-
-def assert_pairs(hits, both, chance, what):
-    """Hold the number of pairs of which both are selected to what is expected, given the numbers of their rows."""
-    each = both.sum(-1)
-    trials = len(hits) * int(each.sum())
-    assert_frequent(hits.sum(), trials, over((chance * each).sum(), trials), what)
-
-
-def assert_nowhere(wrong, drawn, what):
-    """Require that no token is such, and name the first one that is."""
-    at = tuple(int(index) for index in np.argwhere(wrong)[0]) if wrong.any() else (0, 0, 0)
-    told = (
-        f"with seed {drawn.seeds[at[0]]}, token {drawn.tokens[at[1:]]} of row {at[1]}, position {at[2]}, {what}"
-        if wrong.any()
-        else ""
-    )
-    assert_that(not wrong.any(), "value", told)
+        assert_declared_loss(backend, call, choice, what)
 
 
 def assert_same_corruption(second, first, kind, what):
@@ -581,12 +382,14 @@ def assert_same_corruption(second, first, kind, what):
     assert_that(same, kind, f"{what} gave another result", got=second.corrupted, required=first.corrupted)
 
 
-def aligned_pairs(place, row):
-    """Return disjoint pairs of selected tokens that stand at one position of two rows, one below the other."""
-    order = np.lexsort((row, place))
-    one, two = order[:-1], order[1:]
-    fits = (place[one] == place[two]) & (row[one] + 1 == row[two]) & (row[one] % 2 == 0)
-    return one[fits], two[fits]
+def assert_layouts_alike(backend, call, first):
+    """Require the result of `first` for the same tokens in other memory layouts."""
+    for layout, native in backend.layouts(call, "tokens"):
+        try:
+            again = backend.corruption(call, {"tokens": native})
+        except Violation as broken:
+            raise Violation("layout", f"with tokens {layout}: {broken.message}") from None
+        assert_same_corruption(again, first, "layout", f"with tokens {layout}, the call")
 
 
 def generators(backend):
@@ -617,22 +420,47 @@ def without_positions(asked):
     return asked.replace(logits=asked.logits[..., :0, :], labels=asked.labels[..., :0], selected=asked.selected[..., :0])
 
 
-def was_rejected(backend, call):
-    """Tell whether the call raised."""
-    try:
-        backend.invoke(call, backend.natives(call))
-    except Irrelevant:
-        return True
-    except Violation as violation:
-        return violation.kind == "raised"
-    return False
+def with_other_labels(asked, where):
+    """Return the same call with other labels at some positions."""
+    return asked.replace(labels=np.where(where, asked.logits.shape[-1] - 1 - asked.labels, asked.labels))
 
 
-def mean(numbers):
-    """Return the mean of numbers, 0 where there are none."""
-    return float(np.mean(numbers)) if np.size(numbers) else 0.0
+def with_noise(asked, where, size):
+    """Return the same call with logits of that size, of both signs, at some positions."""
+    noise = size * np.where(np.arange(asked.logits.size) % 2, 1.0, -0.5).reshape(asked.logits.shape)
+    return asked.replace(logits=np.where(where[..., None], noise, asked.logits))
 
 
-def over(hits, trials):
-    """Return hits / trials, 0 where there are no trials."""
-    return np.asarray(hits) / np.maximum(trials, 1)
+def with_logit(asked, where, ids, value):
+    """Return the same call with one logit of some positions changed: that of the id given for each, modulo the vocabulary."""
+    vocab = asked.logits.shape[-1]
+    there = where[..., None] & (np.arange(vocab) == (ids % vocab)[..., None])
+    return asked.replace(logits=np.where(there, value, asked.logits))
+
+
+def two_parts(selected):
+    """Return every third selected position, and the others."""
+    rank = np.cumsum(selected).reshape(selected.shape)
+    return selected & (rank % 3 == 1), selected & (rank % 3 != 1)
+
+
+def the_last(selected):
+    """Return the last selected position alone."""
+    return selected & (np.cumsum(selected).reshape(selected.shape) == selected.sum())
+
+
+def put_together(parts):
+    """Return the mean of (loss, number of positions), and its radius."""
+    count = sum(positions for _, positions in parts)
+    together = sum(part.got * positions for part, positions in parts) / count
+    return together, sum(part.radius * positions for part, positions in parts) / count
+
+
+def assert_declared_loss(backend, call, choice, what):
+    """Hold the loss where nothing is selected to the declared choice."""
+    if choice == "raises":
+        assert_that(backend.rejects(call), "accepted", f"{what} was accepted; required, as declared: an exception")
+        return
+    got = backend.run(call).got
+    right = bool(np.isnan(got)) if choice == "nan" else bool(got == 0)
+    assert_that(right, "value", f"loss with {what} is {got:.9g}; required, as declared or by default: {choice}", got=got)

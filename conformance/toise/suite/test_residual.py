@@ -5,9 +5,8 @@ import numpy as np
 from toise.engine import requirement
 from toise.inputs import residual_inputs
 from toise.operations import sublayer_through
-from toise.verdict import Irrelevant, NotApplicable, assert_close, assert_formula, assert_same, assert_that
-
-SEVERAL = ((2,), (3,), (5,), (2, 3), (1, 2), (17,))
+from toise.suite.test_feed_forward import SEVERAL_POSITIONS, last_position, several
+from toise.verdict import Irrelevant, assert_close, assert_formula, assert_same, assert_that
 
 
 @requirement("RES-1", rows=residual_inputs())
@@ -72,13 +71,11 @@ def test_nothing_is_normalised_or_clipped_on_the_way(backend, rows):
     assert_close(scaled.got, a * y.got, scaled.radius + abs(a) * y.radius)
 
 
-@requirement("RES-7", rows=residual_inputs(lead=SEVERAL, output=("other", "double", "tiny")))
+@requirement("RES-7", rows=residual_inputs(lead=SEVERAL_POSITIONS, output=("other", "double", "tiny")))
 def test_a_position_depends_on_itself_alone(backend, rows):
     """The last position gives what it gave when x and the output are exchanged for loud ones everywhere else."""
-    if rows.x.ndim < 2 or rows.x.shape[-2] < 2:
-        raise NotApplicable("a position without others")
-    last = np.s_[(slice(-1, None),) * (rows.x.ndim - 1)]
-    x, output = (np.round(4 * rows.normal(stream, rows.x.shape)) * 64 + 1024 for stream in (1, 2))  # exact in every dtype
+    last = last_position(several(rows))
+    x, output = (rows.loud(stream, rows.x.shape) for stream in (1, 2))
     x[last], output[last] = rows.x[last], rows.sublayer[last]
     y = backend.residual(rows.x, rows.sublayer)
     among = backend.residual(x, output)
