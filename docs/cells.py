@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from toise.report import Report
 
-BEFORE, AFTER, FAINT = "#546e7a", "#ff6e40", "#cfd8dc"  # the theme's blue grey and deep orange, the same on every page
+BEFORE, AFTER = "#546e7a", "#c84b00"  # a blue grey and an orange that are dark enough for words, the same on every page
+QUIET, FAINT = "#757575", "#cfd8dc"  # what is not spoken of yet, and lines
 mpl.rcParams["svg.hashsalt"] = "toise"  # the same figure gives the same bytes
 
 
@@ -72,8 +73,9 @@ def before_after(before: np.ndarray, after: np.ndarray, shown: Container[int], s
     for axes, rows, colour, title in ((left, before, BEFORE, "before"), (right, after, AFTER, "after")):
         for height, row in enumerate(rows):
             axes.axhline(height, color=FAINT, linewidth=1, zorder=0)
-            axes.plot(row, [height] * len(row), "o", color=colour if height in shown else FAINT, alpha=0.8, markersize=7)
-            axes.plot(row.mean(), height, "|", color="black" if height in shown else FAINT, markersize=14)
+            spoken_of = {"color": colour, "alpha": 0.8} if height in shown else {"color": QUIET, "fillstyle": "none"}
+            axes.plot(row, [height] * len(row), "o", markersize=7, **spoken_of)
+            axes.plot(row.mean(), height, "|", color="black" if height in shown else QUIET, markersize=14)
         axes.set_title(title, loc="left", color=colour, fontweight="bold")
         axes.set_yticks(range(len(rows)), [f"token {index}" for index in range(len(rows))])
         axes.invert_yaxis()
@@ -104,7 +106,7 @@ def grids(
             text = "" if not value else "●" if array.dtype == bool else f"{value:.2f}"
             shade = 0.7 * (float(value) - float(least)) / spread if query in shown else 0.0
             axes.add_patch(Rectangle((key - 0.5, query - 0.5), 1, 1, facecolor=(colour, shade), edgecolor=FAINT))
-            axes.text(key, query, text, ha="center", va="center", fontsize=9, color="black" if query in shown else FAINT)
+            axes.text(key, query, text, ha="center", va="center", fontsize=9, color="black" if query in shown else QUIET)
         axes.set_title(title, loc="left", color=colour, fontweight="bold")
         axes.xaxis.tick_top()
         axes.set_xticks(range(array.shape[1]), _labels(names[1], array.shape[1]), rotation=90)
@@ -166,6 +168,6 @@ def bands(rows: Sequence[tuple[str, Sequence[float], float, float, float]], sent
 def _image(figure: Figure, sentence: str) -> str:
     """Return a figure as an element that needs nothing else; `sentence` is read out where it cannot be seen."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
+    figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True, bbox_inches="tight")
     picture = base64.b64encode(buffer.getvalue()).decode()
-    return f'<img class="figure" alt="{sentence}" src="data:image/svg+xml;base64,{picture}">'
+    return f'<div class="figure"><img alt="{sentence}" src="data:image/svg+xml;base64,{picture}"></div>'

@@ -21,6 +21,7 @@ HERE = Path(__file__).parent
 SPEC = HERE.parent / "spec" / "toise_spec"
 
 _MATH = re.compile(r'<(?P<tag>span|div) class="arithmatex">\\[(\[](?P<latex>.*?)\\[)\]]</(?P=tag)>', re.DOTALL)
+_FUNCTION = re.compile(r'(<mi>(?:log|exp|max|min)</mi>)(?!<mo stretchy="false">&#x00028;)')
 _LINK = re.compile(r'href="(?P<target>(?P<path>[^":#]+\.md)#?(?P<anchor>[^"]*))"')
 _LOADED = re.compile(r"""<(?:script|link(?!.*canonical)|img|iframe|source)\b[^>]*\b(?:src|href)=["']?((?:https?:)?//[^"'>\s]+)""")
 
@@ -43,11 +44,14 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
 
 
 def _mathml(match: re.Match[str], page: Page) -> str:
+    """Return a formula as MathML: with the space that TeX puts after a function's name, and in a box where it is displayed."""
     latex = unescape(match["latex"]).strip()
-    mathml = latex2mathml.converter.convert(latex, display="block" if match["tag"] == "div" else "inline")
+    displayed = match["tag"] == "div"
+    mathml = latex2mathml.converter.convert(latex, display="block" if displayed else "inline")
     if unknown := re.search(r"\\[A-Za-z]+", mathml):
         raise PluginError(f"{page.file.src_uri}: latex2mathml does not know {unknown[0]} in the formula {latex}")
-    return mathml
+    mathml = _FUNCTION.sub(r'\1<mspace width="0.167em" />', mathml)
+    return f'<div class="formula">{mathml}</div>' if displayed else mathml
 
 
 def _link(match: re.Match[str], page: Page, files: Files) -> str:
