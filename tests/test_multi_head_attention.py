@@ -48,6 +48,8 @@ ONE = [[[1]]]
 PICK = [[[1], [0]], [[0], [1]]]  # two heads: the first sees feature 0 alone, the second feature 1
 FIRST, TENFOLD = [[[1], [0]]] * 2, [[[1], [0]], [[10], [0]]]  # both see feature 0; the second makes ten times as much of it
 HALVES = [np.eye(4)[:, :2], np.eye(4)[:, 2:]]
+UNIT = np.eye(4)[0]
+FOUR = np.outer(UNIT, UNIT)  # a weight of 1, with zeros after it
 TWO_BY_TWO = ([[0, 0], [1, 1]], [[0, 0], [LN3, LN3]], [[0, 0], [4, 4]], PICK, PICK, PICK, np.eye(2))
 
 
@@ -70,8 +72,19 @@ BY_HAND = {
     "MHA-6 exchanged": ((*[[[1]]] * 3, ONE * 2, ONE * 2, [[[2]], [[1]]], column(10, 1)), {}, [[21]]),
     "MHA-7": ((*[[[1]]] * 3, ONE * 2, ONE * 2, [[[1]], [[2]]], column(1, 0)), {}, [[1]]),
     "MHA-8": (([[1]], column(0, LN3), column(0, 4), ONE, ONE, ONE, [[1]]), {}, [[3]]),
+    "MHA-8 wider": (
+        ([[1, 0, 0, 0]], np.outer([0, LN3], UNIT), np.outer([0, 4], UNIT), *([c * FOUR] for c in (2, 1, 1)), [UNIT] * 4),
+        {},
+        [[3, 0, 0, 0]],
+    ),
+    "MHA-8 more heads": (
+        ([[1, 0, 0, 0]], np.outer([0, LN3], UNIT), np.outer([0, 4], UNIT), *[[FOUR[:, :1]] * 4] * 3, [UNIT / 4] * 4),
+        {},
+        [[3, 0, 0, 0]],
+    ),
     "MHA-9": (([[1]], column(0, LN3), column(0, 4), ONE, ONE, [[[1, 0]]], column(1, 1)), {}, [[3]]),
     "MHA-10": (([[1]], column(0, LN3), column(2, 2), ONE, ONE, ONE, [[1]]), {}, [[2]]),
+    "MHA-10 two queries": ((column(0, LN3), column(1, 1), column(0, 4), ONE, ONE, ONE, [[1]]), {}, column(2, 2)),
     "MHA-11": (TWO_BY_TWO, {}, [[2, 2], [3, 3]]),
     "MHA-12": ((TWO_BY_TWO[0], *(part[::-1] for part in TWO_BY_TWO[1:3]), *TWO_BY_TWO[3:]), {}, [[2, 2], [3, 3]]),
     "MHA-13": (tenfold([0], [1, 2, 3], [1, 2, 4]), {"mask": [[T, N, T]]}, [[2.5, 25]]),
@@ -836,6 +849,12 @@ def with_values_as_wide_as_keys(q, k, v, w_q, w_k, w_v, w_o, **options):
     return with_parts(merge=merge)(q, k, v, w_q, w_k, w_v, w_o, **options)
 
 
+def with_queries_and_keys_exchanged(q, k, v, *weights, **options):
+    """Exchange q and k wherever their shapes agree."""
+    first, second = (k, q) if q.shape == k.shape else (q, k)
+    return multi_head_attention(first, second, v, *weights, **options)
+
+
 def with_the_mask_lost_beside_the_order(*data, mask=None, causal=False):
     """Take only the causal order where both are given."""
     return multi_head_attention(*data, mask=None if causal else mask, causal=causal)
@@ -892,6 +911,7 @@ MISTAKES = {
     # Classic mistakes.
     "values as wide as keys": (with_values_as_wide_as_keys, 9, (1, 2, 3, 4, 5, 6, 7, 8, *range(10, 20))),
     "values from k": (with_parts(values=lambda q, k, v: k), 10, (1, 3, 5, 9)),
+    "queries from k and keys from q": (with_queries_and_keys_exchanged, 10, (1, 5, 11, 12, 13, 14, 15)),
     "one maximum for all heads": (with_parts(weights=sharing_a_maximum), 7, (1, 2, 3, 10)),
     # The polarity of torch's nn.MultiheadAttention.
     "mask inverted": (with_parts(masks=lambda mask, h, lead: ~for_all(mask, h, lead)), 13, (15, 16, 19)),

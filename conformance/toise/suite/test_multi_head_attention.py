@@ -138,15 +138,16 @@ def test_the_widths_are_independent(backend, call):
 
 @requirement("MHA-10", call=multi_head_attention_inputs(weights=("ramp", "normal"), values=NONZERO, m=(2, 3, 4, 5, 7, 9, 17)))
 def test_queries_keys_and_values_come_from_q_k_and_v(backend, call):
-    """Equal rows of v: k and q have no say.  Equal rows of k, or of q: each query gives the same."""
+    """Equal rows of v: k and q have no say.  Equal rows of k: q has none.  Equal rows of q: each query gives the same."""
     same = {name: np.broadcast_to(array[..., :1, :], array.shape) for name, array in call.arrays.items() if name in "qkv"}
-    y = backend.run(call.replace(v=same["v"]))
-    assert_same(backend.run(call.replace(q=-2 * call.q, k=-2 * call.k, v=same["v"])), y, what="result for other keys, ")
-
-    for name in ("k", "q"):
+    for name, others in {"v": {"q": -2 * call.q, "k": -2 * call.k}, "k": {"q": -2 * call.q}}.items():
         y = backend.run(call.replace(**{name: same[name]}))
-        first, radius = finite(y)[..., :1, :], y.radius + y.radius[..., :1, :]
-        assert_close(y.got, np.broadcast_to(first, y.got.shape), radius, what=f"with equal rows of {name}, the result ")
+        changed = backend.run(call.replace(**{name: same[name]}, **others))
+        assert_same(changed, y, what=f"with equal rows of {name}, for other {' and '.join(others)}, result ")
+
+    y = backend.run(call.replace(q=same["q"]))
+    first, radius = finite(y)[..., :1, :], y.radius + y.radius[..., :1, :]
+    assert_close(y.got, np.broadcast_to(first, y.got.shape), radius, what="with equal rows of q, the result ")
 
 
 @requirement("MHA-11", call=multi_head_attention_inputs(mask=("none", *MASKED), values=NONZERO, n=(2, 3, 4, 5, 8, 17)))
