@@ -468,3 +468,47 @@ def test_an_interrupt_is_the_users():
     """Ctrl-C stops the run, whoever's code is running."""
     with pytest.raises(KeyboardInterrupt):
         judged(backend(raising(KeyboardInterrupt), "numpy", "layer_norm"), ["LN-1"])
+
+
+# --- Excluded inputs, and inputs that a backend locks ----------------------------------------------------
+
+
+def refuses_constant_rows(x, gamma, beta, *, eps=1e-5):
+    """Raise where the specification has no number: 0/0."""
+    centred = x - x.mean(axis=-1, keepdims=True)
+    variance = (centred**2).mean(axis=-1, keepdims=True)
+    if eps == 0 and (variance == 0).any():
+        raise ZeroDivisionError
+    return gamma * centred / np.sqrt(variance + eps) + beta
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_an_excluded_input_is_never_tried(seed):
+    """A constant row with eps = 0, also where random rows happen to be constant."""
+    assert toise.verify({"layer_norm": refuses_constant_rows}, operations=["layer_norm"], seed=seed).exit_code == 0
+
+
+def test_an_input_that_is_made_read_only_is_the_backends_failure():
+    """And no crash of the suite, which writes into it."""
+
+    def locks(x, gamma, beta, *, eps=1e-5):
+        x.flags.writeable = False
+        return refuses_constant_rows(x, gamma, beta, eps=eps)
+
+    report = toise.verify({"layer_norm": locks}, operations=["layer_norm"], budget="smoke")
+
+    assert {row.requirement: row.reason for row in report.results if row.outcome == "FAIL"} == {"GEN-5": "changed its input"}
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_wide_precision_class_leaves_enough_to_judge(seed):
+    """Declared STEPWISE, torch's attention is tried on scores that the class does not excuse."""
+
+    def attention(q, k, v, *, mask=None, scale=None):
+        return torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
+
+    declared = {"arrays": "torch", "dtypes": ["bfloat16"], "attention": {"precision": {"bfloat16": "STEPWISE"}}}
+    report = toise.verify({"attention": attention}, operations=["attention"], declare=declared, seed=seed)
+
+    assert [row.requirement for row in report.results if row.outcome == "NOT RUN" and not row.excluded] == []
+    assert report.exit_code == 0

@@ -164,6 +164,13 @@ class Backend:
         """Return the dtype in which the target is given an array: its own for numbers that are not whole."""
         return self.dtype if array.dtype == np.float64 else str(array.dtype)
 
+    def overwrite(self, name: str, native: Any, values: Array) -> None:
+        """Put other values into the memory of an input.  Raises Violation if the target made it read-only."""
+        try:
+            self.arrays.overwrite(native, values)
+        except (ValueError, RuntimeError) as error:
+            raise Violation("mutated", f"after the call {name} cannot be written into: {text_of(error)}") from None
+
     def layouts(self, case: Case, name: str) -> Iterator[tuple[str, Any]]:
         """Yield one input of `case` in other memory layouts, each with the layout's name."""
         values = case.mask if name == "mask" else case.arrays[name]

@@ -150,7 +150,7 @@ def test_earlier_calls_have_no_influence(backend, call):
     assert_that(not stale, "state", message, got=between.got, required=between.value)
 
     for name, native in natives.items():
-        backend.arrays.overwrite(native, other.arrays[name])
+        backend.overwrite(name, native, other.arrays[name])
     reused = backend.read(other, backend.invoke(other, natives))
     assert_same(reused, between, kind="state", what="result, for new contents in the same memory, ")
 
