@@ -285,7 +285,7 @@ def main() -> NoReturn:
         sys.exit(_supervised())
     _keep_hypothesis_tidy()
     try:
-        code = toise.main(standalone_mode=False) or 0
+        code = toise.main(prog_name="toise", standalone_mode=False) or 0
     except (TargetError, toise_spec.SpecError) as error:
         code = _fail(2, str(error))
     except click.UsageError as error:
