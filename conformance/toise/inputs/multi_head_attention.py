@@ -169,6 +169,10 @@ FIXED = (
         seed=10,
         mask="some",
     ),
+    # The widths of a real head.
+    MultiHeadAttention(
+        lead=(2,), n=33, m=49, h=2, d_k=64, content="normal", values="normal", weights="normal", seed=10, mask="some"
+    ),
 )
 USUAL = MultiHeadAttention(lead=(2,), n=64, m=64, h=8, d_k=8, content="normal", values="normal", weights="normal")
 SIZES = (1, 2, 3, 4, 5, 7, 8, 9, 16, 17)
