@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from toise import bounds
 from toise.bounds import Bounded, Format, Precision
+from toise.bounds import attention as attention_bound
 from toise.bounds.formats import ACCUMULATE32, FLOAT32
 from toise.engine import properties
 from toise.inputs import Attention, Case, TokenRows, attention_inputs, token_rows
@@ -569,3 +570,15 @@ def test_sums_that_truncate_need_the_precision_that_allows_it():
 
     assert ratio(got, bound(case, TENSOR_CORES)) <= 1
     assert ratio(got, bound(case, STRICT32)) > 1
+
+
+def test_a_block_that_overflows_before_the_greatest_score_is_excused():
+    """The first 512 values sum to infinity, though the last key has nearly all the weight: torch's kernel gives infinity."""
+    q, k, v = torch.ones(1, 1, 1, 8), torch.zeros(1, 1, 513, 8), torch.full((1, 1, 513, 8), 1e36)
+    k[..., -1, :], v[..., -1, :] = 4, 1
+    got = torch.nn.functional.scaled_dot_product_attention(q, k, v).double().numpy()
+    allowed = np.ones((1, 513), bool)
+    data = (array.double().numpy() for array in (q, k, v))
+
+    assert np.isinf(got).all()
+    assert np.isinf(attention_bound(*data, allowed, 8**-0.5, STRICT32).radius).all()

@@ -676,3 +676,11 @@ def test_without_the_rate_all_else_is_judged():
         return mlm_corrupt(tokens, mask_id=mask_id, vocab_size=vocab_size, special_ids=special_ids, seed=seed)
 
     assert not_passed(judged(backend(corrupt), CORRUPTION)) == {"MLM-6 NOT PROVIDED"}
+
+
+def test_what_may_happen_has_a_chance():
+    """More than 48 of 128 happens once in five thousand million rows, and is not impossible."""
+    below = float(hypergeometric_cdf(np.array([48]), 128, 19979, 131072)[0])
+
+    assert 1e-10 < 1 - below < 3e-10
+    assert float(hypergeometric_cdf(np.array([128]), 128, 19979, 131072)[0]) == 1

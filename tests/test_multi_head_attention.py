@@ -633,6 +633,7 @@ GOLDEN = {
     "multi_head_attention(content='normal', seed=10, n=9, m=33, d_model=16, h=3, d_k=16, d_v=8, widths='free', values='normal', weights='normal', mask='some')": "89ab3719796a4ca2",
     "multi_head_attention(lead=(2,), content='large', seed=12, n=3, m=5, h=3, d_k=2, mask='empty', shape='full', causal=True)": "61d3be52db09e16c",
     "multi_head_attention(lead=(2, 1), content='ramp', exponent=-2, n=2, m=3, d_model=9, h=4, d_k=2, d_v=5, widths='free')": "c3a6693fd440e075",
+    "multi_head_attention(content='normal', seed=11, n=65, m=130, d_k=4, values='indicator', weights='normal', mask='tail')": "1804d6a21d9a1699",
     "multi_head_attention(lead=(2,), content='normal', seed=10, n=33, m=49, d_k=64, values='normal', weights='normal', mask='some')": "55b5280dc0dc025b",
 }
 

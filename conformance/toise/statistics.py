@@ -93,7 +93,9 @@ def hypergeometric_cdf(most: Array, drawn: int, marked: int, total: int) -> Arra
     """Return the probability of `most` marked ones or fewer among so many drawn, of a total of which so many are marked."""
     counts = np.arange(max(0, drawn + marked - total), min(drawn, marked) + 1)
     ways = np.array([_log_choose(marked, k) + _log_choose(total - marked, drawn - k) for k in counts.tolist()])
-    chances = np.cumsum(np.exp(ways - _log_choose(total, drawn)))
+    # Divided by their own sum, the ways are right to the last digits: what lgamma errs by at 1e5 cancels.
+    chances = np.cumsum(np.exp(ways - ways.max()))
+    chances /= chances[-1]
     return np.where(most < counts[0], 0.0, np.minimum(chances, 1.0)[np.clip(most - counts[0], 0, len(counts) - 1)])
 
 

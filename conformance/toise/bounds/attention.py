@@ -30,6 +30,8 @@ errors of each weight, and the sum over keys one more: rel (sum_j p_j |v_j|).
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from toise.bounds.bounded import REACH, U64, Bounded, given, sum_error, unless_overflow
@@ -59,9 +61,10 @@ def attention(q: Array, k: Array, v: Array, allowed: Array, scale: float, precis
 def scores(q: Bounded, k: Bounded, scale: float) -> Bounded:
     """Bound scale (q k^T), with the scale applied before or after, whole or as its root on both."""
     p = q.precision
-    # Where q is scaled first, what is flushed to zero there is as much as tiny / scale here.
+    # Where q is scaled first, what is flushed to zero there is as much as tiny / scale here; for k it is the root.
     if 0 < abs(scale) < 1:
         q = q.new(q.value, q.radius + p.step.tiny / abs(scale))
+        k = k.new(k.value, k.radius + p.step.tiny / math.sqrt(abs(scale)))
     # On q alone it may be stored; a root on each, inside a kernel, rounds the constant and the product.
     inside = p.step if p.step.u <= FLOAT32.u else EXACT
     q = q.stored().rounded(inside).rounded(inside)
@@ -104,8 +107,8 @@ def mix(scores: Bounded, allowed: Array, v: Bounded) -> Bounded:
     coarse = max(p.weights, p.tensor, key=lambda format: format.u)
     rel = coarse.u + U64 + 2 * sum_error(keys, p, operand=p.operand.u) + 3 * u
     underflow = 2 * max(coarse.tiny, p.step.tiny) * (allowed @ np.abs(v.value)) + keys * p.accumulate.tiny
-    # Normalised last, the sum is larger by up to the normaliser, and may overflow.
-    together = size * np.maximum(1, np.minimum(normaliser * up.sum(-1, keepdims=True), keys))
+    # Normalised last, and block by block, each relative to its own greatest score, the sum may overflow on the way.
+    together = allowed @ v.size
     radius = unless_overflow(together, p, moved + inherited + rel * size + underflow)
     empty = ~allowed.any(-1, keepdims=True)
     return v.new(out, np.where(empty, 0, np.where(lost, np.inf, radius)))

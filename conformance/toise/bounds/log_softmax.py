@@ -5,7 +5,8 @@ For one row of logits s_k with the radii r_k, let top be the greatest of them, V
     p_k = exp(s_k - top) / S,      S = sum_k exp(s_k - top),      lse = top + log S,      y_k = s_k - lse.
 
 u is the unit of one step, or of two where a step is followed by a store; u' = min(u, 2^-24), for what is done
-inside a kernel alone.  A shift by any other number, and an error in `top`, change nothing: both cancel exactly.
+inside a kernel alone.  The shift is by the greatest logit, or by
+the greatest so far; an error in it changes nothing, since it cancels exactly.
 A logit of -inf has p = 0, exactly and in every computation, and takes no part in what follows.
 
 **The normaliser.**  Term k of the sum is computed as exp(s_k - top + e_k), where the error e_k is at most

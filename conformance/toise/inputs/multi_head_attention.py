@@ -169,7 +169,8 @@ FIXED = (
         seed=10,
         mask="some",
     ),
-    # The widths of a real head.
+    # Longer than a block of queries and of keys; and the widths of a real head.
+    MultiHeadAttention(n=65, m=130, h=2, d_k=4, content="normal", values="indicator", weights="normal", seed=11, mask="tail"),
     MultiHeadAttention(
         lead=(2,), n=33, m=49, h=2, d_k=64, content="normal", values="normal", weights="normal", seed=10, mask="some"
     ),
