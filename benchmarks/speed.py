@@ -77,13 +77,22 @@ def _command(arguments: list[str]) -> tuple[float, float, int]:
     running = subprocess.Popen(
         [sys.executable, "-m", "toise", *arguments],
         stdout=subprocess.DEVNULL,
-        start_new_session=True,
     )
     while running.poll() is None:
-        listed = subprocess.run(["ps", "-o", "rss=", "-s", str(running.pid)], capture_output=True, text=True, check=False)
-        held = max(held, sum(map(int, listed.stdout.split())) / 2**20)
+        held = max(held, _memory(running.pid))
         time.sleep(0.1)
     return time.perf_counter() - start, held, running.returncode
+
+
+def _memory(root: int) -> float:
+    """Return the GiB that a process and all below it hold."""
+    listed = subprocess.run(["ps", "-eo", "pid=,ppid=,rss="], capture_output=True, text=True, check=False).stdout
+    processes = [tuple(map(int, line.split())) for line in listed.splitlines()]
+    family, size = {root}, 0
+    while len(family) > size:
+        size = len(family)
+        family |= {pid for pid, parent, _ in processes if parent in family}
+    return sum(rss for pid, _, rss in processes if pid in family) / 2**20
 
 
 def _timed(*arguments: str) -> tuple[float, float, bool]:

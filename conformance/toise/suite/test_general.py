@@ -30,7 +30,9 @@ ANY_INPUTS = {
 BATCHES = ((2,), (2, 3), (3,), (1, 2), (2, 1))
 ENTRIES_OF_ROWS = ((2, 2), (2, 3), (3, 2), (1, 2), (2, 1, 3))
 BATCHED = {
-    "attention": attention_inputs(lead=BATCHES),
+    "attention": attention_inputs(
+        lead=BATCHES, n=(1, 2, 3, 5, 17, 33), m=(2, 3, 5, 17, 33), d_k=(1, 2, 3, 8, 64), d_v=(1, 2, 3, 8, 17)
+    ),
     "multi_head_attention": multi_head_attention_inputs(lead=BATCHES),
     "feed_forward": feed_forward_inputs(lead=ENTRIES_OF_ROWS),
     "layer_norm": token_rows(lead=ENTRIES_OF_ROWS),
