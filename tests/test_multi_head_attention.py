@@ -1053,4 +1053,4 @@ def test_the_adapter_hands_on_a_padding_mask_beside_the_causal_order():
     mask = np.broadcast_to(np.array([[[T, T, T, N]], [[T, N, T, T]]]), (2, 3, 4))
     got = torch_adapter.multi_head_attention(*torch_data(lead=(2,), **TIED), mask=torch.from_numpy(mask.copy()), causal=True)
 
-    assert np.allclose(got.numpy(), multi_head_attention(**data, mask=mask & np.tri(3, 4, dtype=bool)))
+    assert np.allclose(got.numpy(), multi_head_attention(**data, mask=mask & np.tri(3, 4, dtype=bool)), rtol=0, atol=1e-14)

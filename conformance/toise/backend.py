@@ -97,10 +97,9 @@ class Backend:
         if not (isinstance(result, (tuple, list)) and len(result) == 2 and all(map(self.arrays.is_array, result))):
             got = _described(result)
             raise Violation("type", f"returned {got}; required: a pair of {self.arrays.name} arrays", got=got)
-        corrupted, selected = result
-        self._check(case, corrupted, "int64", "corrupted ")
-        self._check(case, selected, "bool", "selected ")
-        return Corruption(self.arrays.numbers(corrupted).astype(np.int64), self.arrays.numbers(selected), (corrupted, selected))
+        corrupted, _ = self._check(case, result[0], ("int64",), "int64", "corrupted ")
+        selected, _ = self._check(case, result[1], ("bool",), "bool", "selected ")
+        return Corruption(corrupted.astype(np.int64), selected, tuple(result))
 
     def corruptions(self, case: Case, seeds: tuple[int, ...]) -> tuple[Array, Array]:
         """Call the target's `mlm_corrupt` with each seed, once for all requirements; return `corrupted` and `selected` of all.
@@ -248,7 +247,7 @@ class Backend:
     def may_raise(self, case: Case) -> bool:
         """Tell whether the target declares that it may raise where no formula defines the result, and the case is such."""
         declared = self.declared(case.operation)
-        if not {"empty_row", "nothing_selected"} & {key for key, value in declared.choices.items() if value in MAY_RAISE}:
+        if not set(MAY_RAISE) & set(declared.choices.values()):
             return False
         try:
             return bool(np.any(OPERATIONS[case.operation].excused(case, declared)))
@@ -259,10 +258,10 @@ class Backend:
         """Read a result into float64.  Raises Violation where it cannot be read, or has another shape or kind of dtype."""
         # Numbers where truth values are required are read as such: that they are is CAU-2's affair.
         kinds = ("bool", "float", "bfloat", "int", "uint") if OPERATIONS[case.operation].dtype else ("float", "bfloat")
-        got, dtype = self._check(case, native, kinds)
+        got, dtype = self._check(case, native, kinds, self.result_dtype(case.operation))
         return Answer(case, np.asarray(got, np.float64), native, dtype, partial(self.required, case))
 
-    def _check(self, case: Case, native: Any, kinds: str | tuple[str, ...], what: str = "") -> tuple[Array, str]:
+    def _check(self, case: Case, native: Any, kinds: tuple[str, ...], required: str, what: str = "") -> tuple[Array, str]:
         """Return the numbers of an array, and its dtype; that must be of one of these kinds, and the shape that of the result."""
         try:
             shape, dtype, got = tuple(native.shape), self.arrays.dtype(native), self.arrays.numbers(native)
@@ -271,7 +270,6 @@ class Backend:
         except BaseException as error:  # noqa: BLE001 - reading a strange array may do anything
             told = f"{what}returned {_described(native)} that cannot be read ({text_of(error)})"
             raise Violation("type", f"{told}; required: a {self.arrays.name} array", got=_described(native)) from None
-        required = self.result_dtype(case.operation) if isinstance(kinds, tuple) else kinds
         if not dtype.startswith(kinds):
             raise Violation("dtype", f"{what}dtype {dtype}; required {required}", got=dtype, required=required)
         if shape != self.shape(case):

@@ -48,7 +48,7 @@ SUITE = (
     "toise.suite.test_autoregressive",
 )
 # How many examples Hypothesis explores, beside the fixed recipes.
-BUDGETS = {"smoke": 5, "standard": 15, "thorough": 500}
+BUDGETS = {"smoke": 3, "standard": 15, "thorough": 500}
 # With fewer relevant examples than this a requirement has not been tried.
 ENOUGH = 5
 # Steps that shrinking may take for one requirement: a bound that does not depend on the clock.

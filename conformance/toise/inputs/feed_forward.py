@@ -97,12 +97,13 @@ def _bias(kind: str, seed: int, stream: int, size: int) -> Array:
     raise ValueError(f"unknown kind {kind!r}; required: zeros, ramp or normal")
 
 
-# Smallest first.  d_ff above, at and below d_model, square weights, one axis alone, block edges and a step past them.
+# Smallest first.  d_ff above, at and below d_model, as many positions as units, square weights, one axis alone, block edges
+# and a step past them.
 FIXED = (
     FeedForward(d_model=1, d_ff=2, literal=(1.0, 1.0, -1.0, 1.0, 2.0)),
     FeedForward(d_model=2, d_ff=2, literal=(1.0, 0.0, 1.0, -1.0, 2.0, 1.0, 1.0, 2.0, -1.0, 0.0)),
     FeedForward(lead=(2,), d_model=3, d_ff=2, content="ramp", b1="ramp", b2="ramp"),
-    FeedForward(lead=(3,), d_model=2, d_ff=5, content="integers", seed=1, b1="ramp", b2="normal"),
+    FeedForward(lead=(5,), d_model=2, d_ff=5, content="integers", seed=1, b1="ramp", b2="normal"),
     FeedForward(lead=(), d_model=4, d_ff=7, content="normal", seed=2, b1="normal", b2="normal"),
     FeedForward(lead=(2, 3), d_model=5, d_ff=5, content="normal", seed=3, b1="normal", b2="normal"),
     FeedForward(lead=(4,), d_model=4, d_ff=16, content="padding", seed=4, b1="normal", b2="normal"),
