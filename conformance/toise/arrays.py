@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Array = np.ndarray
-DTYPES = ("float64", "float32", "bfloat16")
+DTYPES = ("float64", "float32", "float16", "bfloat16")
 
 
 class ArrayType(Protocol):

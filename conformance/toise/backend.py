@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from toise.bounds import PRECISIONS
 from toise.declarations import CHOICES, MAY_RAISE
 from toise.domain import Domain, probed_domain
 from toise.errors import ToiseError, Unsupported, text_of
@@ -144,8 +145,14 @@ class Backend:
         """Build a recipe's inputs, rounded once to the dtype, once for all requirements."""
         if recipe not in self._cases:
             _make_room(self._cases)
-            self._cases[recipe] = recipe.build(partial(self.arrays.rounded, dtype=self.dtype))
+            self._cases[recipe] = recipe.build(self.rounded)
         return self._cases[recipe]
+
+    def rounded(self, values: Array) -> Array:
+        """Return the numbers as the dtype holds them; a finite number beyond its range becomes the greatest it has."""
+        huge = next(iter(PRECISIONS[self.dtype].values())).storage.huge
+        saturated = np.where(np.isfinite(values), np.clip(values, -huge, huge), values)
+        return self.arrays.rounded(saturated, self.dtype)
 
     def natives(self, case: Case) -> dict[str, Any]:
         """Return fresh arrays of the target's own kind that hold the data of `case`, and its mask if it has one.

@@ -6,6 +6,7 @@ the first of each list.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,16 @@ CHOICES: dict[str, dict[str, tuple[str, ...]]] = {
     "mlm_loss": {**_LOSS_DTYPE, "nothing_selected": ("nan", "zero", "raises", "unspecified")},
     "sequence_log_prob": _LOSS_DTYPE,
 }
+_ATTENTION_TRAITS = ("rounded-normaliser", "many-rescales", "stored-prescale", "lse-weights", "split-k")
+# What may be declared beside a precision class, of `bounds.TRAITS`.
+TRAITS: dict[str, tuple[str, ...]] = {
+    "attention": _ATTENTION_TRAITS,
+    "multi_head_attention": _ATTENTION_TRAITS,
+    "feed_forward": ("split-k",),
+    "layer_norm": ("stored-before-gamma",),
+    "mlm_loss": ("many-rescales",),
+    "sequence_log_prob": ("many-rescales",),
+}
 # Declared values that let a call raise.
 MAY_RAISE = ("raises", "unspecified")
 GLOBAL = ("name", "version", "arrays", "device", "dtypes")
@@ -52,6 +63,7 @@ class Declaration:
     choices: Mapping[str, str]
     precision: Mapping[str, str]
     domain: Domain
+    traits: tuple[str, ...] = ()
 
     def class_of(self, dtype: str) -> str:
         """Return the precision class for a dtype: the declared one, or the strictest there is; EXACT for what is no float."""
@@ -59,7 +71,13 @@ class Declaration:
 
     def bounds(self, dtype: str) -> Precision:
         """Return the precision that results of a dtype are held to."""
-        return PRECISIONS[dtype][self.class_of(dtype)] if dtype in PRECISIONS else UNROUNDED
+        if dtype not in PRECISIONS:
+            return UNROUNDED
+        return dataclasses.replace(PRECISIONS[dtype][self.class_of(dtype)], traits=frozenset(self.traits))
+
+    def held_to(self, dtype: str, kind: str) -> Declaration:
+        """Return the same declaration with another precision class for a dtype."""
+        return dataclasses.replace(self, precision={**self.precision, dtype: kind})
 
 
 @dataclass(frozen=True)
@@ -103,9 +121,10 @@ def _operation(name: str, given: object) -> Declaration:
     if not isinstance(given, Mapping):
         raise TargetError(f"__toise__[{name!r}] is a {type(given).__name__}; required: a mapping")
     choices = CHOICES[name]
+    known = (*choices, "precision", *(("traits",) if name in TRAITS else ()), "domain")
     for key in given:
-        if key not in (*choices, "precision", "domain"):
-            raise _unknown(f"key of {name!r}", key, (*choices, "precision", "domain"))
+        if key not in known:
+            raise _unknown(f"key of {name!r}", key, known)
     precision = given.get("precision", {})
     if not isinstance(precision, Mapping):
         raise TargetError(f"__toise__[{name!r}]['precision'] is {text_of(precision)}; required: a mapping from dtype to class")
@@ -116,6 +135,9 @@ def _operation(name: str, given: object) -> Declaration:
         choices={key: _one_of(f"{name}.{key}", given.get(key, values[0]), values) for key, values in choices.items()},
         precision=dict(precision),
         domain=_domain(name, given.get("domain", {})),
+        traits=tuple(
+            _one_of(f"{name}.traits", trait, TRAITS[name]) for trait in _list(f"{name}.traits", given.get("traits", ()))
+        ),
     )
 
 

@@ -44,7 +44,7 @@ def verify(
 
     target      a module, an object, a mapping of callables, a path, or a string: file.py, module, module:object, torch, reference
     operations  the operations to judge; None means all
-    dtypes      "float64", "float32", "bfloat16"; None means those that the target declares, float32 if none
+    dtypes      "float64", "float32", "float16", "bfloat16"; None means those that the target declares, float32 if none
     device      for example "cuda"; None means the one that the target declares
     budget      "smoke", "standard" or "thorough": how many examples each requirement is tried on
     seed        of the exploration; the same seed gives the same report
@@ -135,6 +135,7 @@ def declared(target: Target) -> dict[str, Any]:
             name: {
                 **given.operations[name].choices,
                 "precision": dict(given.operations[name].precision),
+                "traits": list(given.operations[name].traits),
                 "domain": str(given.operations[name].domain),
             }
             for name in target.operations

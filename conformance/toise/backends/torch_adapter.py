@@ -19,19 +19,19 @@ __toise__ = {
     "name": "torch.nn.functional",
     "version": torch.__version__,
     "arrays": "torch",
-    "dtypes": ["float32", "float64", "bfloat16"],
+    "dtypes": ["float32", "float64", "bfloat16", "float16"],
     "attention": {
         # The documentation of scaled_dot_product_attention: is_causal builds tril(ones(L, S)), diagonal 0.
         "causal_alignment": "top-left",
-        "precision": {"bfloat16": "FUSED"},
+        "precision": {"bfloat16": "FUSED", "float16": "FUSED"},
     },
-    "multi_head_attention": {"causal_alignment": "top-left", "precision": {"bfloat16": "EAGER"}},
-    "feed_forward": {"precision": {"bfloat16": "EAGER"}},
-    "layer_norm": {"precision": {"bfloat16": "FUSED"}},
+    "multi_head_attention": {"causal_alignment": "top-left", "precision": {"bfloat16": "EAGER", "float16": "EAGER"}},
+    "feed_forward": {"precision": {"bfloat16": "EAGER", "float16": "EAGER"}},
+    "layer_norm": {"precision": {"bfloat16": "FUSED", "float16": "FUSED"}},
     # On a CPU cross_entropy adds the losses up in bfloat16 (seen in 2.13.0).
-    "mlm_loss": {"precision": {"bfloat16": "STEPWISE"}},
+    "mlm_loss": {"precision": {"bfloat16": "STEPWISE", "float16": "STEPWISE"}},
     # On a CPU log_softmax rounds the sum of the exponentials to bfloat16 before the logarithm (seen in 2.13.0).
-    "sequence_log_prob": {"precision": {"bfloat16": "EAGER"}},
+    "sequence_log_prob": {"precision": {"bfloat16": "EAGER", "float16": "EAGER"}},
 }
 
 
