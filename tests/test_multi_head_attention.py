@@ -477,7 +477,7 @@ def test_partial_sums_that_are_written_out_need_the_radius_that_allows_it():
     got = eager(case, added=in_turn)
 
     assert got == 256
-    assert 0.7 < ratio(got, bound(case, EAGER16)) <= 1
+    assert 0.6 < ratio(got, bound(case, EAGER16)) <= 1
     assert ratio(got, bound(case, FUSED16)) > 1
 
 
@@ -518,9 +518,12 @@ def test_projections_that_are_written_out_need_the_radius_that_allows_it():
     assert ratio(got, bound(case, EAGER16)) <= 1
 
 
-@pytest.mark.parametrize(("precision", "units"), [(FUSED16, 2), (EAGER16, 5)])
+@pytest.mark.parametrize(("precision", "units"), [(FUSED16, 2), (EAGER16, 7)])
 def test_one_token_is_held_to_one_unit_for_each_array_that_is_written_out(precision, units):
-    """FUSED: the weights and the result.  EAGER: the projected value, the head, and its product with w_o as well."""
+    """FUSED: the weights and the result.
+
+    EAGER: the projected value, the sum of the weights, the head before its division and after it, and its product with w_o.
+    """
     case = call_of((*[np.ones((1, 1))] * 3, *[np.ones((1, 1, 1))] * 3, np.ones((1, 1))), {}, np.float64)
     radius = bound(case, precision).radius
 

@@ -25,6 +25,8 @@ U64 = 2.0**-53
 # A compiler may contract the shift of an exponential into exp2(fma(s, c, -fl(top c))), whose argument errs by
 # 2^-24 |top c|; past this many units the exponential itself overflows.
 REACH = 80.0
+# A matrix product of which partial sums are written out and added in the dtype, and their greatest number.
+SPLIT_K, PARTS = "split-k", 16
 
 
 class Bounded:
@@ -32,8 +34,9 @@ class Bounded:
 
     def __init__(self, value: Array, radius: Array | float, precision: Precision) -> None:
         self.value = np.asarray(value, np.float64)
-        # A radius that could not be computed (inf - inf, 0 * inf) promises nothing.
-        known = np.where(np.isnan(radius), np.inf, radius)
+        known = np.asarray(radius)
+        if np.isnan(known.sum()):  # a radius that could not be computed (inf - inf, 0 * inf) promises nothing
+            known = np.where(np.isnan(known), np.inf, known)
         self.radius = known if known.shape == self.value.shape else np.broadcast_to(known, self.value.shape)
         self.precision = precision
 
@@ -58,8 +61,8 @@ class Bounded:
         return self.new(self.value, np.where(np.abs(self.value) + radius > to.huge, np.inf, radius))
 
     def stored(self) -> Bounded:
-        """Allow the array to be written out between two kernels."""
-        return self.rounded(self.precision.tensor)
+        """Allow the array to be written out between two kernels; a number of the step's own format finds nothing to round."""
+        return self if self.precision.tensor is self.precision.step else self.rounded(self.precision.tensor)
 
     def output(self) -> Bounded:
         """Round to the dtype of the result."""
@@ -73,15 +76,33 @@ class Bounded:
         return self.new(self.value * other.value, radius).rounded(self.precision.step)
 
     def __matmul__(self, other: Bounded) -> Bounded:
-        """Sum products in any order: inherited errors, gamma of the magnitudes, and what may be flushed."""
+        return self.times(other)
+
+    def times(self, other: Bounded, *, relative: float = 0.0, flushed: tuple[float, float] = (0.0, 0.0)) -> Bounded:
+        """Sum products in any order: inherited errors, gamma of the magnitudes, and what may be flushed.
+
+        relative  an error that each product has before it is added: of operands that were scaled or stored
+        flushed   what may be flushed to zero in an element of each operand, beside its radius
+        """
         p, terms = self.precision, self.value.shape[-1]
         size = self.size @ other.size
-        inherited = self.radius @ other.size + np.abs(self.value) @ other.radius
-        flushed = terms * p.accumulate.tiny + p.operand.tiny * (
-            self.size.sum(-1, keepdims=True) + other.size.sum(-2, keepdims=True)
-        )
-        radius = inherited + flushed + sum_error(terms, p, operand=p.operand.u) * size
-        return self.new(self.value @ other.value, unless_overflow(size, p, radius))
+        radius = size * product_error(terms, p, relative)
+        radius += terms * p.accumulate.tiny
+        huge = p.accumulate.huge
+        if SPLIT_K in p.traits:
+            radius, huge = radius + PARTS * p.storage.tiny, p.storage.huge
+        of_self, of_other = (lost + p.operand.tiny for lost in flushed)
+        if of_self:
+            radius = radius + of_self * other.size.sum(-2, keepdims=True)
+        if of_other:
+            radius = radius + of_other * self.size.sum(-1, keepdims=True)
+        if self.radius.any():
+            radius = radius + self.radius @ other.size
+        if other.radius.any():
+            radius = radius + np.abs(self.value) @ other.radius
+        if size.max(initial=0) > huge:
+            radius = np.where(size > huge, np.inf, radius)
+        return self.new(self.value @ other.value, radius)
 
 
 def given(x: Array | float, precision: Precision) -> Bounded:
@@ -90,11 +111,31 @@ def given(x: Array | float, precision: Precision) -> Bounded:
     return Bounded(x, np.where(np.abs(x) < precision.step.tiny, np.abs(x), 0.0), precision)
 
 
-def sum_error(terms: int, p: Precision, operand: float = 0.0) -> float:
-    """gamma_n for that many terms, each with two operands rounded by `operand` beforehand."""
-    return math.expm1(2 * math.log1p(operand) + terms * math.log1p(p.accumulate.u + U64))
+def constant(c: float, precision: Precision) -> Bounded:
+    """Take a number that the code itself holds, such as eps: it may be rounded once, where it has more digits than fit."""
+    u = max(0.0 if _fits(c, form) else form.u for form in (precision.step, precision.tensor))
+    return Bounded(np.asarray(c, np.float64), u * abs(c) + (precision.step.tiny if u else 0.0), precision)
+
+
+def _fits(c: float, form: Format) -> bool:
+    """Tell whether a format of floating-point numbers has this one."""
+    return form is EXACT or math.ldexp(math.frexp(c)[0], round(-math.log2(form.u))).is_integer()
+
+
+def sum_error(terms: int, p: Precision) -> float:
+    """gamma_n for that many terms."""
+    return math.expm1(terms * math.log1p(p.accumulate.u + U64))
+
+
+def product_error(terms: int, p: Precision, relative: float = 0.0) -> float:
+    """gamma_n for that many products, whose operands may be rounded, and whose partial sums, if it is declared, stored."""
+    before = math.log1p(relative) + 2 * math.log1p(p.operand.u)
+    parts = min(terms, PARTS) * math.log1p(p.storage.u) if SPLIT_K in p.traits else 0.0
+    return math.expm1(before + terms * math.log1p(p.accumulate.u + U64) + parts)
 
 
 def unless_overflow(size: Array, p: Precision, radius: Array | float) -> Array:
     """Hold a sum to no bound where its partial sums overflow in some order."""
+    if np.max(size, initial=0.0) <= p.accumulate.huge:
+        return np.asarray(radius)
     return np.where(size > p.accumulate.huge, np.inf, radius)

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from toise.bounds.bounded import Bounded, given, sum_error, unless_overflow
+from toise.bounds.bounded import Bounded, given, product_error, unless_overflow
 
 if TYPE_CHECKING:
     from toise.bounds.formats import Precision
@@ -56,7 +56,7 @@ def _layer(x: Bounded, w: Bounded, b: Bounded) -> Bounded:
     p, terms = x.precision, x.value.shape[-1]
     product, size = x @ w, x.size @ w.size
     last = product.stored() + b
-    n, one_more = (sum_error(count, p, operand=p.operand.u) for count in (terms, terms + 1))
+    n, one_more = (product_error(count, p) for count in (terms, terms + 1))
     within = product.radius + (one_more - n) * size + one_more * b.size + b.radius + p.accumulate.tiny
     return last.new(last.value, np.maximum(last.radius, unless_overflow(size + b.size, p, within)))
 

@@ -1,15 +1,15 @@
 r"""The error analysis of layer normalisation.  Read with spec/toise_spec/layer_norm.md.
 
-Write d_i = x_i - m for the centred row, n for its length, gamma_n for the error of a sum of n terms,
-u for the unit of one step.
+Write d_i = x_i - m for the centred row, n for its length, gamma_n for the error of a sum of n terms, u for the unit of
+one step, t for that of an array that is written out where that is narrower than a step, else 0.
 
-**The mean** errs by r_m <= gamma_n mean|x| for any order of summation, and by 4 u mean|x| more where
-it is updated or merged (Welford 1962; Chan, Golub & LeVeque 1983).
+**The mean** errs by r_m <= (gamma_n + 2 u) mean|x| for any order of summation, 1/n rounded or not, and by 4 u mean|x| more
+where it is updated or merged (Welford 1962; Chan, Golub & LeVeque 1983).  It may be written out: t |m|.
 
 **The variance** needs r_m only squared, since for any m' exactly
 \(\mathrm{mean}((x - m')^2) = \mathrm{mean}((x - m)^2) + (m' - m)^2\).
-What an element does not share with its row, own_i = u (|d_i| + r_m), enters to first order:
-mean(2 (|d_i| + r_m) own_i + own_i^2).
+What an element does not share with its row, own_i = (u + t) (|d_i| + r_m), enters to first order:
+mean(2 (|d_i| + r_m) own_i + own_i^2).  Squares and variance may be written out: 2 t of it.
 
 That holds for two passes.  A variance that is updated or merged errs to first order in the mean's error, by
 up to 2 r_m mean|d|, more than its radius here; the result still lies within its own, because the centred
@@ -17,10 +17,19 @@ value below is given r_m + 2 u (|x| + |m|) for every element.  This is measured 
 the tests), not proven: do not use the radius of the variance alone.
 
 **The centred value** may be formed as x r - m r with r = 1/sqrt(variance + eps), and then rounds
-relative to x and m, not to their difference: r_m + 2 u (|x| + |m|).
+relative to x and m, not to their difference: r_m + 2 u (|x| + |m|).  Written out, it is the difference: t |d|.
 
 **The root** has eps as a floor: variance + eps cannot fall below eps (1 - 4 u), however wide the
-variance's radius.  Without that floor, small rows would have no bound at all.
+variance's radius.  Without that floor, small rows would have no bound at all.  variance + eps, its root and the root's
+reciprocal may be written out, and so may the products with gamma, in either order.
+
+**The affine map** may be folded: x s + (beta - m s), which rounds relative to beta once more.
+
+**Overflow.**  The squares are summed, n (variance + m^2); written out, each has the dtype's own range: in float16 the
+square of a distance above 255 overflows.
+
+**Trait** `stored-before-gamma`: the normalised row, and its product with gamma, are rounded to the dtype, though nothing
+else is.
 """
 
 from __future__ import annotations
@@ -29,7 +38,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from toise.bounds.bounded import U64, Bounded, given, sum_error, unless_overflow
+from toise.bounds.bounded import U64, Bounded, constant, given, sum_error, unless_overflow
 
 if TYPE_CHECKING:
     from toise.bounds.formats import Precision
@@ -49,8 +58,11 @@ def layer_norm(x: Array, gamma: Array, beta: Array, eps: float, precision: Preci
     centred, variance = _centred(rows)
     scale, shift = given(gamma, precision), given(beta, precision)
     normalised = (centred * _reciprocal_root(variance, eps)).stored()
-    y = (normalised * scale).stored() + shift
-    # gamma and beta may be folded: x s + (beta - m s), which rounds relative to beta once more.
+    if "stored-before-gamma" in precision.traits:
+        product = (normalised.output() * scale).output()
+    else:
+        product = (normalised * scale).stored()
+    y = product + shift
     folded = y.new(y.value, y.radius + (precision.step.u + U64) * shift.size)
     return folded.stored().output()
 
@@ -58,32 +70,36 @@ def layer_norm(x: Array, gamma: Array, beta: Array, eps: float, precision: Preci
 def _centred(x: Bounded) -> tuple[Bounded, Bounded]:
     """Bound x - mean and mean((x - mean)^2)."""
     p, n = x.precision, x.value.shape[-1]
-    u = p.step.u + U64
+    u, written = p.step.u + U64, p.step_and_store - p.step.u
     mean = x.value.mean(-1, keepdims=True)
     magnitude = x.size.mean(-1, keepdims=True)
-    # 1/n may itself be rounded before it multiplies the sum: one unit each.
-    r_mean = x.radius.mean(-1, keepdims=True) + (sum_error(n, p) + 2 * u + 4 * u) * magnitude + p.step.tiny
+    r_mean = x.radius.mean(-1, keepdims=True) + (sum_error(n, p) + 6 * u) * magnitude + p.step.tiny
     r_mean = unless_overflow(n * magnitude, p, r_mean)
+    r_mean = r_mean + written * (np.abs(mean) + r_mean) + p.tensor.tiny
 
     d = x.value - mean
-    own = x.radius + u * (np.abs(d) + r_mean)
+    own = x.radius + (u + written) * (np.abs(d) + r_mean)
     spread = r_mean**2 + (2 * (np.abs(d) + r_mean) * own + own**2).mean(-1, keepdims=True)
     square = (d**2).mean(-1, keepdims=True)
-    r_square = spread + (sum_error(n, p) + 2 * u) * (square + spread) + p.step.tiny
+    r_square = spread + (sum_error(n, p) + 2 * u + 2 * written) * (square + spread) + p.step.tiny + 2 * p.tensor.tiny
     # A mean that is updated or merged starts from zero, so that the elements themselves may be squared.
     squares = n * (square + spread + x.size.max(-1, keepdims=True) ** 2)
-    variance = x.new(square, unless_overflow(squares, p, r_square))
-    return x.new(d, x.radius + r_mean + 2 * u * (x.size + np.abs(mean) + r_mean)), variance
+    r_square = unless_overflow(squares, p, r_square)
+    largest = (np.abs(d) + r_mean).max(-1, keepdims=True) ** 2
+    r_square = np.where(largest > p.tensor.huge, np.inf, r_square)
+    centred = x.new(d, x.radius + r_mean + 2 * u * (x.size + np.abs(mean) + r_mean))
+    return centred.stored(), x.new(square, r_square)
 
 
 def _reciprocal_root(variance: Bounded, eps: float) -> Bounded:
     """Bound 1 / sqrt(variance + eps), which is at most 1 / sqrt(eps)."""
     p = variance.precision
     u = p.step.u + U64
-    total = variance + given(eps, p)
-    lowest = np.maximum(total.value - total.radius, eps * (1 - 4 * u) - p.step.tiny)
+    total = (variance + constant(eps, p)).stored()
+    floor = constant(eps, p)
+    lowest = np.maximum(total.value - total.radius, (floor.value - floor.radius) * (1 - 4 * u - p.tensor.u) - p.step.tiny)
     root = 1 / np.sqrt(total.value)
     # The floor holds for any finite variance; one that overflows may come out as NaN.
     known = (lowest > 0) & np.isfinite(variance.radius)
     moved = np.where(known, 1 / np.sqrt(np.where(known, lowest, 1)) - root, np.inf)
-    return total.new(root, moved + p.ulps * u * (root + moved))
+    return total.new(root, moved + p.ulps * u * (root + moved)).stored().stored()

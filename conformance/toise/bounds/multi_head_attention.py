@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from toise.bounds.attention import mix, scores
+from toise.bounds.attention import attend, seen
 from toise.bounds.bounded import U64, Bounded, given, unless_overflow
 
 if TYPE_CHECKING:
@@ -57,22 +57,23 @@ def multi_head_attention(
     ->       [..., n, d_model]   value and radius
     """
     allowed = np.broadcast_to(allowed, (*q.shape[:-1], k.shape[-2]))
-    seen = np.asarray(allowed.any(-2))[..., None]  # a key that no query may attend to has no value
+    k, v = seen(allowed, k, v)
     scale = 1 / math.sqrt(w_q.shape[-1])
     queries = _projected(*_scaled_first(given(q, precision), given(w_q, precision), scale))
-    keys = _projected(given(np.where(seen, k, 0), precision), given(w_k, precision))
-    values = _projected(given(np.where(seen, v, 0), precision), given(w_v, precision))
-    heads = mix(scores(queries, keys, scale), allowed[..., None, :, :], values).stored()  # [..., h, n, d_v]
+    keys, values = (_projected(given(x, precision), given(w, precision)) for x, w in ((k, w_k), (v, w_v)))
+    by_head = np.broadcast_to(allowed[..., None, :, :], (*queries.value.shape[:-1], k.shape[-2]))
+    heads = attend(queries, keys, values, by_head, scale)  # [..., h, n, d_v]
     return _combined(heads, given(w_o, precision)).output()
 
 
 def _scaled_first(q: Bounded, w_q: Bounded, scale: float) -> tuple[Bounded, Bounded]:
     """Allow q, or w_q in its place, to be multiplied by the scale before the projection."""
     p = q.precision
-    q, w_q = (x.new(x.value, x.radius + p.step.tiny / scale) for x in (q, w_q))
+    tiny = max(p.step.tiny, p.tensor.tiny)
+    q, w_q = (x.new(x.value, x.radius + tiny / scale) for x in (q, w_q))
     if math.frexp(scale)[0] == 0.5:
         return q, w_q
-    return q.stored().rounded(p.step).rounded(p.step), w_q
+    return q.stored().rounded(p.step), w_q
 
 
 def _projected(x: Bounded, w: Bounded) -> Bounded:
