@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from toise.bounds import PRECISIONS
 from toise.declarations import CHOICES, MAY_RAISE
 from toise.domain import Domain, probed_domain
 from toise.errors import ToiseError, Unsupported, text_of
 from toise.inputs import Case
+from toise.inputs.magnitudes import fitted, storage_of
 from toise.operations import OPERATIONS, Required, sublayer_through
 from toise.verdict import EXAMPLE, Answer, Irrelevant, NotProvided, Violation
 
@@ -149,10 +149,8 @@ class Backend:
         return self._cases[recipe]
 
     def rounded(self, values: Array) -> Array:
-        """Return the numbers as the dtype holds them; a finite number beyond its range becomes the greatest it has."""
-        huge = next(iter(PRECISIONS[self.dtype].values())).storage.huge
-        saturated = np.where(np.isfinite(values), np.clip(values, -huge, huge), values)
-        return self.arrays.rounded(saturated, self.dtype)
+        """Return the numbers as the dtype holds them, all of them times a power of two where it has no room for the largest."""
+        return self.arrays.rounded(fitted(values, storage_of(self.dtype)), self.dtype)
 
     def natives(self, case: Case) -> dict[str, Any]:
         """Return fresh arrays of the target's own kind that hold the data of `case`, and its mask if it has one.

@@ -41,6 +41,7 @@ class Attention(Recipe):
     scale: float | None = None
 
     operation = "attention"
+    far = ("large", "low")
     sizes = ("n", "m", "d_k", "d_v")
     inner = 2
     options = ("mask", "causal", "scale")

@@ -37,6 +37,7 @@ class SequenceLogProb(Recipe):
     impossible: str = "none"
 
     operation = "sequence_log_prob"
+    far = ("large", "far")
     sizes = ("n", "vocab")
     inner = 2
     options = ()

@@ -35,6 +35,7 @@ class FeedForward(Recipe):
     b2: str = "zeros"
 
     operation = "feed_forward"
+    far = ("outlier",)
     sizes = ("d_model", "d_ff")
     inner = 1
     options = ()

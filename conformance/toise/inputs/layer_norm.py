@@ -32,6 +32,7 @@ class TokenRows(Recipe):
     eps: float | None = None
 
     operation = "layer_norm"
+    far = ("outlier", "offset")
     sizes = ("d",)
     inner = 1
     options = ("eps",)

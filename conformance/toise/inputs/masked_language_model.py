@@ -104,6 +104,7 @@ class MlmLoss(Recipe):
     selected: str = "some"
 
     operation = "mlm_loss"
+    far = ("large",)
     sizes = ("n", "vocab")
     inner = 2
     options = ()

@@ -43,6 +43,7 @@ class MultiHeadAttention(Recipe):
     causal: bool = False
 
     operation = "multi_head_attention"
+    far = ("large", "low")
     sizes = ("n", "m", "d_model", "h", "d_k", "d_v")
     inner = 2
     options = ("mask", "causal")

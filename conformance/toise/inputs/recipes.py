@@ -27,6 +27,8 @@ Array = np.ndarray
 HALVES = (0.0, 1.0, -1.0, 2.0, -2.0, 3.0, -3.0, 0.5, -0.5, 1.5)
 
 RECIPE_VERSION = 1
+# Inputs times 2 to this power, or more, are large on purpose.
+LARGE_EXPONENT = 4
 
 # Hypothesis mixes into integers the constants that it finds in the source files of the process, so
 # that its draws depend on who calls.  No constant lies in this range: the draws depend on the seed alone.
@@ -78,6 +80,16 @@ class Recipe:
     """The fields that become options, which a backend may lack."""
     tied: ClassVar[tuple[tuple[str, str], ...]] = ()
     """Axes that kernels tie together, each with the axis that it follows."""
+    far: ClassVar[tuple[str, ...]] = ()
+    """Contents with which a sum of products may pass 65504."""
+
+    @property
+    def aimed_at_overflow(self) -> bool:
+        """Tell whether an infinite radius says nothing of the suite: the inputs are as large as they are to find an overflow.
+
+        On all others a requirement of which many elements are excused was not tried.
+        """
+        return self.exponent >= LARGE_EXPONENT or self.content in self.far
 
     @property
     def rank(self) -> int:

@@ -33,6 +33,7 @@ class Residual(Recipe):
     output: str = "other"
 
     operation = "residual"
+    far = ("outlier",)
     sizes = ("d",)
     inner = 1
     options = ()
@@ -43,7 +44,9 @@ class Residual(Recipe):
     def build(self, rounded: Callable[[Array], Array]) -> Case:
         shape = (*self.lead, self.d)
         x = rounded(self._content(shape, 0) * 2.0**self.exponent)
-        return Case(self.operation, {"x": x, "sublayer": rounded(self._output(x))}, {}, self.seed, len(self.lead))
+        # A multiple of x is held as it is: rounded by itself, it might be another multiple.
+        output = self._output(x) if self.output in MULTIPLES else rounded(self._output(x))
+        return Case(self.operation, {"x": x, "sublayer": output}, {}, self.seed, len(self.lead))
 
     def _output(self, x: Array) -> Array:
         if self.output in MULTIPLES:

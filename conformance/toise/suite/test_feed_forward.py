@@ -4,6 +4,7 @@ import numpy as np
 
 from toise.engine import requirement
 from toise.inputs import WHOLE_NUMBERS, feed_forward_inputs
+from toise.inputs.magnitudes import held_times
 from toise.verdict import Irrelevant, NotApplicable, assert_close, assert_formula, assert_same
 
 SEVERAL_POSITIONS = ((2,), (3,), (5,), (2, 3), (1, 2), (17,))
@@ -43,17 +44,19 @@ def test_hidden_units_have_no_scale(backend, net):
 
     a is a power of two, so that the products are exact: a large one finds a ceiling, and a small one a bend near zero.
     """
-    y = backend.feed_forward(net.x, net.w1, net.b1, net.w2, net.b2)
+    w1, b1, w2 = (held_times(backend, 2.0**-6, held_times(backend, 2.0**6, array)) for array in (net.w1, net.b1, net.w2))
+    y = backend.feed_forward(net.x, w1, b1, w2, net.b2)
     for a in (2.0**6, 2.0**-6):
-        assert_same(backend.feed_forward(net.x, a * net.w1, a * net.b1, net.w2 / a, net.b2), y)
+        assert_same(backend.feed_forward(net.x, a * w1, a * b1, w2 / a, net.b2), y)
 
 
 @requirement("FFN-4", net=feed_forward_inputs())
 def test_nothing_follows_the_second_layer(backend, net):
     """w2 and b2 times a give a times the result; a is negative, so that an activation after the layer shows."""
     a = -(2.0**6)
-    y = backend.feed_forward(net.x, net.w1, net.b1, net.w2, net.b2)
-    scaled = backend.feed_forward(net.x, net.w1, net.b1, a * net.w2, a * net.b2)
+    w2, b2 = (held_times(backend, a, array) for array in (net.w2, net.b2))
+    y = backend.feed_forward(net.x, net.w1, net.b1, w2, b2)
+    scaled = backend.feed_forward(net.x, net.w1, net.b1, a * w2, a * b2)
 
     assert_close(scaled.got, a * y.got, scaled.radius + abs(a) * y.radius)
 
@@ -79,7 +82,7 @@ def test_b1_is_added_before_the_relu(backend, net):
 def test_b2_is_added_to_the_result(backend, net):
     """With b2 = c the result is c more than with b2 = 0; the c are powers of two of either sign, as large as the result."""
     y = backend.feed_forward(net.x, net.w1, net.b1, net.w2, net.b2)
-    c = power_of_two(y.value) * np.resize([2.0, -2.0, 1.0, -4.0, 0.5], net.b2.shape)
+    c = backend.rounded(power_of_two(y.value) * np.resize([2.0, -2.0, 1.0, -4.0, 0.5], net.b2.shape))
     shifted = backend.feed_forward(net.x, net.w1, net.b1, net.w2, c)
 
     assert_close(shifted.got, y.got + c, shifted.radius + y.radius)

@@ -4,6 +4,7 @@ import numpy as np
 
 from toise.engine import requirement
 from toise.inputs import residual_inputs
+from toise.inputs.magnitudes import power_of_two_within, storage_of
 from toise.operations import sublayer_through
 from toise.suite.test_feed_forward import SEVERAL_POSITIONS, last_position, several
 from toise.verdict import Irrelevant, assert_close, assert_formula, assert_same, assert_that
@@ -63,8 +64,12 @@ def test_the_sublayer_is_called_once(backend, rows):
 
 @requirement("RES-6", rows=residual_inputs())
 def test_nothing_is_normalised_or_clipped_on_the_way(backend, rows):
-    """x and the output times a give a times the result; a is negative and large, and exact as a power of two."""
-    a = -(2.0**20)
+    """x and the output times a give a times the result; a is negative and large, and exact as a power of two.
+
+    In float16 a is as large as the numbers and their sum have room for.
+    """
+    largest = max(np.abs(rows.x).max(initial=1.0), np.abs(rows.sublayer).max(initial=1.0))
+    a = -min(2.0**20, power_of_two_within(storage_of(backend.dtype).huge / (2 * largest)))
     y = backend.residual(rows.x, rows.sublayer)
     scaled = backend.residual(a * rows.x, a * rows.sublayer)
 
