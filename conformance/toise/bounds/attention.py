@@ -43,6 +43,9 @@ is the smaller of the two.
 errors of each weight, and the sum over keys one more: rel (sum_j p_j |v_j|).  The sum of exponentials, and a result that is
 divided by it last, may be written out: 2 t more.
 
+**Overflow** of a score, of the sum of all allowed values (where it is normalised last), or of an exponential whose argument
+was contracted, excuses the query's results; so does a score that overflows at a key that is hidden by adding -inf to it.
+
 **Traits.**  `rounded-normaliser`: the weights' rounding eta_j is in numerator and normaliser, and moves out by
 sum_j p_j eta_j (v_j - out), of which only sum_j p_j |v_j| is in rel: |out| more.
 `many-rescales`: up to n of them, (n - 1) (ulps + 2) u and n u' (|s_j| + |top|).
@@ -85,9 +88,9 @@ def attention(q: Array, k: Array, v: Array, allowed: Array, scale: float, precis
 
 
 def seen(allowed: Array, *arrays: Array) -> list[Array]:
-    """Return keys and values with zeros for the keys that no query may attend to: these have no value."""
+    """Return keys and values with zeros for NaN and infinity where no query may attend: these have no value."""
     by_any = np.asarray(allowed.any(-2))[..., None]
-    return [np.where(by_any, array, 0) for array in arrays]
+    return [np.where(by_any | np.isfinite(array), array, 0) for array in arrays]
 
 
 def attend(q: Bounded, k: Bounded, v: Bounded, allowed: Array, scale: float) -> Bounded:
@@ -135,7 +138,8 @@ def mix(scores: Bounded, allowed: Array, v: Bounded, scale: float) -> Bounded:
     weights /= normaliser
     slip = _slips(scores, gap, top, scale)
     if not everything:
-        slip[~allowed] = 0
+        # Hidden by adding -inf, a score that may overflow to +inf gives NaN.
+        slip = np.where(allowed, slip, np.where(np.isinf(scores.radius), np.inf, 0.0))
 
     out, size = weights @ v.value, weights @ np.abs(v.value)
     farthest = slip.max(initial=0.0)

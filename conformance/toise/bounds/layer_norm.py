@@ -23,7 +23,8 @@ relative to x and m, not to their difference: r_m + 2 u (|x| + |m|).  Written ou
 variance's radius.  Without that floor, small rows would have no bound at all.  variance + eps, its root and the root's
 reciprocal may be written out, and so may the products with gamma, in either order.
 
-**The affine map** may be folded: x s + (beta - m s), which rounds relative to beta once more.
+**The affine map** may be folded, x s + (beta - m s) with s = gamma r: it rounds relative to beta once more, s may
+overflow or be flushed to zero, and so may its products.
 
 **Overflow.**  The squares are summed, n (variance + m^2); written out, each has the dtype's own range: in float16 the
 square of a distance above 255 overflows.
@@ -57,14 +58,17 @@ def layer_norm(x: Array, gamma: Array, beta: Array, eps: float, precision: Preci
     rows = given(x, precision)
     centred, variance = _centred(rows)
     scale, shift = given(gamma, precision), given(beta, precision)
-    normalised = (centred * _reciprocal_root(variance, eps)).stored()
+    root = _reciprocal_root(variance, eps)
+    normalised = (centred * root).stored()
     if "stored-before-gamma" in precision.traits:
         product = (normalised.output() * scale).output()
     else:
         product = (normalised * scale).stored()
     y = product + shift
-    folded = y.new(y.value, y.radius + (precision.step.u + U64) * shift.size)
-    return folded.stored().output()
+    slope = scale.size * root.size  # the product that is formed first where the affine map is folded
+    folded = y.radius + (precision.step.u + U64) * shift.size + precision.step.tiny * (rows.size + centred.size)
+    folded = unless_overflow(slope * np.maximum(1, rows.size + centred.size), precision, folded)
+    return y.new(y.value, folded).stored().output()
 
 
 def _centred(x: Bounded) -> tuple[Bounded, Bounded]:
@@ -73,7 +77,8 @@ def _centred(x: Bounded) -> tuple[Bounded, Bounded]:
     u, written = p.step.u + U64, p.step_and_store - p.step.u
     mean = x.value.mean(-1, keepdims=True)
     magnitude = x.size.mean(-1, keepdims=True)
-    r_mean = x.radius.mean(-1, keepdims=True) + (sum_error(n, p) + 6 * u) * magnitude + p.step.tiny
+    r_mean = x.radius.mean(-1, keepdims=True) + (sum_error(n, p) + 6 * u) * magnitude
+    r_mean += p.step.tiny + n * p.accumulate.tiny
     r_mean = unless_overflow(n * magnitude, p, r_mean)
     r_mean = r_mean + written * (np.abs(mean) + r_mean) + p.tensor.tiny
 
