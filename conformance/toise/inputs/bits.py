@@ -12,7 +12,7 @@ import numpy as np
 
 Array = np.ndarray
 # Kernels work through an axis in blocks: a mistake shows beside the edge of one.
-BLOCK_EDGES = (16, 32, 64, 128, 256, 512, 1024)
+BLOCK_EDGES = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 
 
 def words(seed: int, stream: int, shape: tuple[int, ...]) -> Array:

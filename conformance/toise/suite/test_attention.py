@@ -1,15 +1,29 @@
 """ATT · What attention must do: one test for each numbered requirement.  Read with spec/toise_spec/attention.md."""
 
+import dataclasses
+
 import numpy as np
 
 from toise.engine import requirement
-from toise.inputs import WHOLE_NUMBERS, attention_inputs
+from toise.inputs import WHOLE_NUMBERS, Attention, attention_inputs
 from toise.inputs.magnitudes import ceiling, held_times, loud_sizes, power_of_two_within, whole_numbers
 from toise.operations import allowed_keys
 from toise.verdict import Irrelevant, NotApplicable, assert_close, assert_formula, assert_same, assert_that, note_checked
 
 MODERATE = ("literal", "ramp", "integers", "normal", "ties", "peaked", "cancel")
 MASKED = ("some", "tail", "one")
+FEW = attention_inputs(
+    content=("normal", "ties"),
+    exponent=(0, -2),
+    values=("indicator",),
+    m=(3, 17, 33, 65, 129, 257, 1030),
+    n=(1, 2, 5),
+    d_k=(3, 8, 64),
+    d_v=(4, 8, 16, 64),
+)
+# One call with thousands of keys: enough to see each of them, and too many to explore.
+LONG = Attention(lead=(1, 1), n=2, m=4097, d_k=8, d_v=16, content="normal", values="indicator", seed=13)
+INDICATED = dataclasses.replace(FEW, fixed=(*FEW.fixed, LONG))
 
 
 @requirement("ATT-1", qkv=attention_inputs(content=(*MODERATE, "low")))
@@ -155,22 +169,12 @@ def test_repeating_every_key_changes_nothing(backend, qkv):
     assert_same(backend.run(qkv.replace(**twice, mask=mask)), y)
 
 
-@requirement(
-    "ATT-13",
-    qkv=attention_inputs(
-        content=("normal", "ties"),
-        exponent=(0, -2),
-        values=("indicator",),
-        m=(3, 17, 33, 65, 129, 257, 1030),
-        n=(1, 2, 5),
-        d_k=(3, 8, 64),
-        d_v=(4, 8, 16, 64),
-    ),
-)
+@requirement("ATT-13", qkv=INDICATED)
 def test_every_allowed_key_counts(backend, qkv):
     """Each column of v is the indicator of one key, so that the result is the weight of that key.
 
-    The first and the last key are among them, and both sides of block edges: a block that is dropped shows.
+    The first and the last key are among them, and both sides of block edges, also of thousands of keys: a block that is
+    dropped shows, and so does one key, which moves the mean of all values by less than their rounding.
     """
     assert_formula(backend.attention(qkv.q, qkv.k, qkv.v))
 
