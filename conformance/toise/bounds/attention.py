@@ -61,14 +61,12 @@ from typing import Any
 
 import numpy as np
 
-from toise.bounds.bounded import REACH, U64, Bounded, given, product_error, sum_error, unless_overflow
+from toise.bounds.bounded import BLOCK, REACH, U64, Bounded, given, product_error, sum_error, unless_overflow
 from toise.bounds.formats import FLOAT32, Format, Precision
 
 Array = np.ndarray
 # Below this slip exponentials are bounded by a few terms of their series, and the hull cannot be the smaller bound.
 NEAR = 2.0**-6
-# Keys between two rescales of a running sum, at least, where no trait is declared.
-BLOCK = 16
 TILE = 1 << 17  # scores that are looked at together: a megabyte
 SCRATCH = 1 << 16  # numbers in a temporary that should stay in the cache
 

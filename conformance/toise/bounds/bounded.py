@@ -25,6 +25,8 @@ U64 = 2.0**-53
 # A compiler may contract the shift of an exponential into exp2(fma(s, c, -fl(top c))), whose argument errs by
 # 2^-24 |top c|; past this many units the exponential itself overflows.
 REACH = 80.0
+# Terms between two rescales of a running sum of exponentials, at least, where no trait is declared.
+BLOCK = 16
 # A matrix product of which partial sums are written out and added in the dtype, and their greatest number.
 SPLIT_K, PARTS = "split-k", 16
 

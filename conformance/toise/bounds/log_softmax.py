@@ -19,16 +19,17 @@ moves by at most log sum_k p_k exp(slip_k): upwards that is what it says, and do
 
 **Its sum.**  All terms are positive, so a sum in any order is right up to a factor between (1 - a)^V and
 (1 + a)^V, a being the unit of one addition: its logarithm errs by at most -V log(1 - a).
-A running normaliser may instead be rescaled at every term, or merged with it as a log-sum-exp:
+A running normaliser may instead be rescaled after each block of 16 terms or more, R <= (V - 1)/16 times, or merged with
+the block as a log-sum-exp; with the trait `many-rescales` at every term, R = V - 1:
 
-- rescaled, by the exponential of a difference: term k is multiplied once for each greater term that follows, by a
+- rescaled, by the exponential of a difference: a term is multiplied once for each greater block that follows, by a
   product that errs by (ulps + 2 + 2 |top|) u' (the last where the difference is contracted with log2 e), and in
-  sum_k p_k (how many are greater) no order of the terms gives more than (V - 1)/2, since p falls as that number
-  rises (Chebyshev);
+  sum_k p_k (how many are greater) no order of the blocks gives more than R/2 for terms of their size, since p falls as
+  that number rises (Chebyshev), and R for any;
 - merged, L' = L + log1p(exp(s_k - L)): a merge errs by at most u' (|L'| + 1.2 ulps + 0.3), of which
   the share exp(L' - lse) is left at the end, and exp(-x) (|lse| + x) <= |lse| + 0.4.
 
-Both are within (V - 1) u' (max(|lse|, |top|) + 1.5 ulps): a running normaliser is held in float32 or wider.
+Both are within R u' (2 max(|lse|, |top|) + 1.5 ulps + 2): a running normaliser is held in float32 or wider.
 
 **The last steps.**  S may be stored (u); its logarithm errs by (ulps + 2) u log S, by base 2 too, and, where it
 is a fast one, by ulps u' beside S = 1.  Then either (s - top) - log S, which rounds relative to s - top and y,
@@ -51,7 +52,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from toise.bounds.bounded import REACH, U64
+from toise.bounds.bounded import BLOCK, REACH, U64
 from toise.bounds.formats import FLOAT32
 
 if TYPE_CHECKING:
@@ -77,14 +78,15 @@ def log_softmax(logits: Bounded) -> Bounded:
     reach = np.where(possible, np.abs(s) + np.abs(top), 0)
     gap = np.where(possible, -shifted, 0)
     slip = np.where(possible, logits.radius + u * (3 * gap + p.ulps) + 2 * inside * reach, 0)
-    lost = (np.isinf(slip) | (reach * inside > REACH)).any(-1, keepdims=True)
+    rescales = vocab - 1 if "many-rescales" in p.traits else (vocab - 1) // BLOCK
+    lost = (np.isinf(slip) | (reach * inside * max(1, rescales) > REACH)).any(-1, keepdims=True)
     up = np.exp(shifted + slip)  # formed so that 0 * inf cannot arise
     slipped = np.where(slip < 1, terms * np.expm1(np.minimum(slip, 1)), up - terms) / normaliser
     drift = np.log1p(slipped.sum(-1, keepdims=True))
 
     lse = np.abs(top + np.log(normaliser))
     add = -vocab * math.log1p(-(p.accumulate.u + U64))
-    running = (vocab - 1) * inside * (np.maximum(lse, np.abs(top)) + 1.5 * p.ulps)
+    running = rescales * inside * (2 * np.maximum(lse, np.abs(top)) + 1.5 * p.ulps + 2)
     logarithm = u + (p.ulps + 2) * u * np.log(normaliser) + p.ulps * inside
     magnitude = np.where(possible, np.abs(y), 0)
     last = u * (2 * lse + 2 * magnitude + math.log(vocab)) + inside * (reach + 3 * magnitude)
