@@ -58,7 +58,7 @@ def ceiling(precision: Precision) -> float:
 
 def power_of_two_within(limit: float) -> float:
     """Return the greatest power of two that is not above the limit."""
-    return 2.0 ** math.floor(math.log2(limit))
+    return math.ldexp(1.0, math.frexp(limit)[1] - 1)
 
 
 def loud_sizes(backend: Backend, operation: str, reached: float) -> tuple[float, ...]:

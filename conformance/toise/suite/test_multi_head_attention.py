@@ -4,7 +4,7 @@ import numpy as np
 
 from toise.engine import requirement
 from toise.inputs import multi_head_attention_inputs
-from toise.inputs.magnitudes import held_times, loud_sizes
+from toise.inputs.magnitudes import ceiling, held_times, loud_sizes, power_of_two_within
 from toise.operations import allowed_keys
 from toise.suite.test_attention import describe, finite, hidden_keys, masked, squared
 from toise.verdict import Irrelevant, NotApplicable, assert_close, assert_formula, assert_same, assert_that, note_checked
@@ -85,7 +85,10 @@ def test_a_head_acts_through_its_own_rows_of_w_o_alone(backend, call):
     own = (np.arange(len(call.w_q)) == call.seed % len(call.w_q))[:, None, None]
     silent = call.replace(w_o=np.where(own, 0, by_head(call)).reshape(call.w_o.shape))
     y = backend.run(silent)
-    loud = {name: np.where(own, -32 * np.flip(silent.arrays[name]), silent.arrays[name]) for name in HEADS}
+    scores = np.abs(call.k).max(initial=1.0) * reached_by_keys(call)
+    room = max(1.0, ceiling(backend.declared(call.operation).bounds(backend.dtype)) / scores)
+    size = min(32.0, power_of_two_within(room**0.5))  # of queries and keys alike: the scores have its square
+    loud = {name: np.where(own, -size * np.flip(silent.arrays[name]), silent.arrays[name]) for name in HEADS}
 
     assert_same(backend.run(silent.replace(**loud)), y)
 
