@@ -145,7 +145,7 @@ def mix(scores: Bounded, allowed: Array, v: Bounded, scale: float) -> Bounded:
         slipped = weights * slip
         grows = 1 + farthest  # exp(x) - 1 <= x (1 + x), and exp(x) <= (1 + x)^2, for 0 <= x <= 1
         least = 1 - slipped.sum(-1, keepdims=True)
-        moved = _spread(slipped, v.value, out, p) * (grows / least)
+        moved = spread(slipped, v.value, out, p) * (grows / least)
         most, size = grows**2 / least, size * (grows**2 / least)
         inherited = (weights @ v.radius) * most if v.radius.any() else 0.0
     else:
@@ -154,7 +154,7 @@ def mix(scores: Bounded, allowed: Array, v: Bounded, scale: float) -> Bounded:
         least = (np.exp(-gap - slip) / normaliser).sum(-1, keepdims=True)
         heavy = np.minimum(np.where(np.isnan(up / least), 1, up / least), 1)
         high, low = _hull(allowed, v.value)
-        moved = np.fmin(_spread(slipped, v.value, out, p) / least, np.maximum(high - out, out - low))
+        moved = np.fmin(spread(slipped, v.value, out, p) / least, np.maximum(high - out, out - low))
         size = np.minimum(heavy @ np.abs(v.value), np.maximum(high, -low))
         inherited = heavy @ v.radius if v.radius.any() else 0.0
     radius = moved + inherited + _roundings(p, keys) * (size + inherited) + keys * p.accumulate.tiny
@@ -211,7 +211,7 @@ def _power_of_two(scale: float) -> bool:
     return math.frexp(abs(scale))[0] == 0.5
 
 
-def _spread(a: Array, v: Array, out: Array, p: Precision) -> Array:
+def spread(a: Array, v: Array, out: Array, p: Precision) -> Array:
     """Return sum_j a_ij |v_jc - out_ic|, or a little more.
 
     This is most of the work, so that it is done in float32 where v is exact there.  Then out errs by 2^-24 |out|, and
@@ -221,7 +221,7 @@ def _spread(a: Array, v: Array, out: Array, p: Precision) -> Array:
     narrow = p.storage.u >= FLOAT32.u and np.abs(v).max(initial=0.0) < FLOAT32.huge / 4
     kind: Any = np.float32 if narrow else np.float64
     weights, values, means = (x.astype(kind, copy=False) for x in (a, v, out))
-    spread = np.zeros(out.shape, kind)
+    total = np.zeros(out.shape, kind)
     keys = max(1, min(m, SCRATCH // (4 * d)))
     rows = max(1, SCRATCH // max(1, math.prod(v.shape[:-2]) * keys * d))
     for start in range(0, m, keys):
@@ -230,10 +230,10 @@ def _spread(a: Array, v: Array, out: Array, p: Precision) -> Array:
             at = slice(first, first + rows)
             distance = values[..., None, some, :] - means[..., at, None, :]  # [..., rows, keys, d_v]
             np.abs(distance, out=distance)
-            spread[..., at, :] += (weights[..., at, None, some] @ distance)[..., 0, :]
+            total[..., at, :] += (weights[..., at, None, some] @ distance)[..., 0, :]
     if not narrow:
-        return spread
-    return spread * (1 + (m + 4) * FLOAT32.u) ** 2 + a.sum(-1, keepdims=True) * 2 * FLOAT32.u * np.abs(out)
+        return total
+    return total * (1 + (m + 4) * FLOAT32.u) ** 2 + a.sum(-1, keepdims=True) * 2 * FLOAT32.u * np.abs(out)
 
 
 def _hull(allowed: Array, v: Array) -> tuple[Array, Array]:
