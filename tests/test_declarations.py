@@ -69,7 +69,7 @@ def test_everything_that_can_be_declared_is_read():
     assert (declared.name, declared.version, declared.arrays, declared.device) == ("mine", "1.2", "torch", "cuda:1")
     assert declared.dtypes == ("bfloat16", "float32")
     assert attention.choices == {"causal_alignment": "top-left", "empty_row": "nan", "masked_nonfinite": "isolated"}
-    assert attention.bounds("bfloat16") is PRECISIONS["bfloat16"]["FUSED"]
+    assert attention.bounds("bfloat16") == PRECISIONS["bfloat16"]["FUSED"]
     assert attention.domain == Domain(rank=(4,), sizes={"d_k": (64, 128), "d_v": "d_k", "n": (64,), "m": "n"})
     assert declared.operations["layer_norm"].domain == Domain(rank=(2, 3), sizes={"d": (768,)})
 
@@ -95,9 +95,9 @@ REFUSED = [
     ({"arrays": ["numpy"]}, "['numpy']", "numpy, torch"),
     ({"dtypes": "float32"}, "'float32'", "a list"),
     ({"dtypes": {"float32"}}, "{'float32'}", "a list"),
-    ({"dtypes": ["float31"]}, "'float31'", "float64, float32, bfloat16"),
-    ({"dtypes": [np.float32]}, "float32", "float64, float32, bfloat16"),
-    ({"dtypes": [["float32"]]}, "['float32']", "float64, float32, bfloat16"),
+    ({"dtypes": ["float31"]}, "'float31'", "float64, float32, float16, bfloat16"),
+    ({"dtypes": [np.float32]}, "float32", "float64, float32, float16, bfloat16"),
+    ({"dtypes": [["float32"]]}, "['float32']", "float64, float32, float16, bfloat16"),
     ({"name": 5}, "5", "a string"),
     ({"version": 1.2}, "1.2", "a string"),
     ({"device": 0}, "0", "a string"),
@@ -110,9 +110,14 @@ REFUSED = [
     ({"attention": {"empty_row": math.nan}}, "nan", "zeros, nan, mean, raises, unspecified"),
     ({"attention": {"masked_nonfinite": True}}, "True", "propagates, isolated"),
     ({"attention": {"precision": "STRICT"}}, "'STRICT'", "mapping"),
-    ({"attention": {"precision": {"float16": "STRICT"}}}, "'float16'", "float64, float32, bfloat16"),
-    ({"attention": {"precision": {"float32": "FUSED"}}}, "'FUSED'", "STRICT"),
+    ({"attention": {"precision": {"float8": "FUSED"}}}, "'float8'", "float64, float32, float16, bfloat16"),
+    ({"attention": {"precision": {"float16": "STRICT"}}}, "'STRICT'", "FUSED, EAGER, STEPWISE"),
+    ({"attention": {"precision": {"float32": "FUSED"}}}, "'FUSED'", "STRICT, TF32"),
     ({"attention": {"precision": {"bfloat16": "STRICT"}}}, "'STRICT'", "FUSED"),
+    ({"attention": {"traits": "split-k"}}, "'split-k'", "a list"),
+    ({"attention": {"traits": ["fast-exp"]}}, "'fast-exp'", "rounded-normaliser, many-rescales"),
+    ({"layer_norm": {"traits": ["split-k"]}}, "'split-k'", "stored-before-gamma"),
+    ({"residual": {"traits": []}}, "'traits'", "precision, domain"),
     ({"attention": {"domain": [4]}}, "list", "mapping"),
     ({"attention": {"domain": {"d": [64]}}}, "'d'", "d_k"),
     ({"layer_norm": {"domain": {"d_k": [64]}}}, "'d_k'", "rank, d"),
@@ -254,9 +259,10 @@ def test_a_report_carries_the_declarations_with_their_defaults():
             "empty_row": "nan",
             "masked_nonfinite": "propagates",
             "precision": {},
+            "traits": [],
             "domain": "",
         },
-        "layer_norm": {"precision": {}, "domain": ""},
+        "layer_norm": {"precision": {}, "traits": [], "domain": ""},
     }
 
 

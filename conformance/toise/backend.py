@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from toise.declarations import CHOICES, MAY_RAISE
+from toise.bounds import PRECISIONS
+from toise.declarations import CHOICES, MAY_RAISE, TRAITS
 from toise.domain import Domain, probed_domain
 from toise.errors import ToiseError, Unsupported, text_of
 from toise.inputs import Case
@@ -51,6 +52,7 @@ class Backend:
         self._required: dict[bytes, Required] = {}
         self._corruptions: dict[tuple[bytes, tuple[int, ...]], tuple[Array, Array]] = {}
         self._domains: dict[str, Domain] = {}
+        self._held: dict[tuple[str, str], Backend] = {}
 
     def declared(self, operation: str) -> Declaration:
         """Return what the target declares of an operation."""
@@ -74,9 +76,34 @@ class Backend:
             for value in values:
                 if value not in (declared.choices[key], "unspecified"):
                     changed = dataclasses.replace(declared, choices={**declared.choices, key: value})
-                    operations = {**self.target.declarations.operations, operation: changed}
-                    declarations = dataclasses.replace(self.target.declarations, operations=operations)
-                    yield key, value, Backend(dataclasses.replace(self.target, declarations=declarations), self.dtype)
+                    yield key, value, self._declaring(operation, changed)
+
+    def other_traits(self, operation: str) -> Iterator[tuple[str, Backend]]:
+        """Yield every trait that the target does not declare, and a backend that declares it too."""
+        declared = self.declared(operation)
+        for trait in TRAITS.get(operation, ()):
+            if trait not in declared.traits:
+                yield trait, self._declaring(operation, dataclasses.replace(declared, traits=(*declared.traits, trait)))
+
+    def classes(self, operation: str) -> tuple[list[str], list[str]]:
+        """Return the precision classes of the dtype that are stricter than the one held to, and those that are looser."""
+        classes, held = list(PRECISIONS.get(self.dtype, ())), self.declared(operation).class_of(self.dtype)
+        place = classes.index(held) if classes else 0
+        return classes[:place], classes[place + 1 :]
+
+    def held_to(self, operation: str, kind: str) -> Backend:
+        """Return the backend of the same target that is held to another precision class, made once for all requirements."""
+        if (operation, kind) not in self._held:
+            self._held[operation, kind] = self._declaring(operation, self.declared(operation).held_to(self.dtype, kind))
+        return self._held[operation, kind]
+
+    def _declaring(self, operation: str, declared: Declaration) -> Backend:
+        """Return a backend that declares something else of an operation; what was built for this one serves that one too."""
+        operations = {**self.target.declarations.operations, operation: declared}
+        declarations = dataclasses.replace(self.target.declarations, operations=operations)
+        other = Backend(dataclasses.replace(self.target, declarations=declarations), self.dtype)
+        other._cases, other._domains = self._cases, self._domains
+        return other
 
     def __getattr__(self, operation: str) -> Callable[..., Answer]:
         """Return the target's operation of that name, as a method that takes arrays and gives an Answer."""
@@ -292,6 +319,8 @@ class Backend:
             _make_room(self._required)
             declared = self.declared(case.operation)
             self._required[case.digest] = OPERATIONS[case.operation].required(case, declared, declared.bounds(self.dtype))
+        if example := EXAMPLE.get():
+            example.required[case.digest] = self._required[case.digest]
         return self._required[case.digest]
 
 

@@ -72,26 +72,53 @@ def toise() -> None:
     """Check an implementation of the transformer against a numbered specification."""
 
 
+def _judging(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a subcommand that judges targets what each of them takes."""
+    for part in reversed(
+        (
+            click.argument("targets", metavar="TARGET...", nargs=-1, required=True),
+            click.option("--operations", type=Names(), default=(), help="Judge only these operations."),
+            click.option(
+                "--dtype", "dtypes", type=Names(), default=(), help="At these dtypes; else those declared, float32 if none."
+            ),
+            click.option("--device", metavar="D", help="Where the arrays live, for example cuda."),
+            click.option(
+                "--budget",
+                type=click.Choice(["smoke", "standard", "thorough"]),
+                default="standard",
+                show_default=True,
+                help="How much is tried.",
+            ),
+            click.option(
+                "--seed",
+                type=Seed(),
+                default=0,
+                show_default=True,
+                help="Of the exploration; the same seed gives the same report.",
+            ),
+            click.option(
+                "-n",
+                "workers",
+                metavar="WORKERS",
+                type=click.IntRange(min=0),
+                default=0,
+                help="Judge in this many processes at once.",
+            ),
+        )
+    ):
+        command = part(command)
+    return command
+
+
 @toise.command()
-@click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
+@_judging
 @click.option(
     "-k", "select", metavar="EXPR", default="", help="Judge only matching requirements: 'LN-3 or (attention and not causal)'."
 )
-@click.option("--operations", type=Names(), default=(), help="Judge only these operations.")
-@click.option("--dtype", "dtypes", type=Names(), default=(), help="At these dtypes; else those declared, float32 if none.")
-@click.option("--device", metavar="D", help="Where the arrays live, for example cuda.")
 @click.option(
-    "--budget",
-    type=click.Choice(["smoke", "standard", "thorough"]),
-    default="standard",
-    show_default=True,
-    help="How much is tried.",
-)
-@click.option(
-    "--seed", type=Seed(), default=0, show_default=True, help="Of the exploration; the same seed gives the same report."
-)
-@click.option(
-    "-n", "workers", metavar="WORKERS", type=click.IntRange(min=0), default=0, help="Judge in this many processes at once."
+    "--require-class",
+    metavar="CLASS",
+    help="Hold what is declared looser to this precision class: STRICT, FUSED, TF32, EAGER or STEPWISE.",
 )
 @click.option("--strict", is_flag=True, help="A WARN fails the run too.")
 @click.option("--json", "json_file", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), help="Write the report.")
@@ -126,7 +153,30 @@ def check(
     context.exit(max((report.exit_code for report in reports), default=2))
 
 
-def _judge(targets: tuple[str, ...], options: dict[str, Any]) -> Any:
+@toise.command()
+@_judging
+@click.pass_context
+def precision(context: click.Context, /, targets: tuple[str, ...], **options: Any) -> None:
+    """Tell how precise TARGET is: for each operation and dtype the strictest precision class that it would pass.
+
+    The requirements are judged as by `check`, and the exit status is that of `check`.
+    """
+    from toise.operations import OPERATIONS
+    from toise.terminal import print_precision
+
+    # What takes no floating-point numbers has no precision.
+    options["operations"] = options["operations"] or tuple(name for name, each in OPERATIONS.items() if not each.dtype)
+    console = _console()
+    codes = [2]
+    for report in _judge(targets, {"select": "", "require_class": None, "strict": False, **options}):
+        print_precision(report, console)
+        codes.append(report.exit_code)
+        if not report.complete:
+            break
+    context.exit(max(codes[1:] or codes))
+
+
+def _judge(targets: tuple[str, ...], options: dict[str, Any]) -> Iterator[Report]:
     """Yield the report of each target; they are all found before the first is judged."""
     from toise.run import assemble, plan
     from toise.selection import selection
@@ -134,11 +184,11 @@ def _judge(targets: tuple[str, ...], options: dict[str, Any]) -> Any:
     from toise.workers import Job
 
     wanted = selection(options["select"]) if options["select"] else lambda _: True
-    loaded = [load(target, device=options["device"]) for target in targets]
+    loaded = [load(target, device=options["device"], require_class=options["require_class"]) for target in targets]
     plans = [plan(target, operations=options["operations"], dtypes=options["dtypes"], select=wanted) for target in loaded]
-    settings = {name: options[name] for name in ("budget", "seed", "strict")}
+    settings = {name: options[name] for name in ("budget", "seed", "strict", "require_class")}
     for name, target, (units, excluded) in zip(targets, loaded, plans, strict=True):
-        job = Job(name, options["device"], options["budget"], options["seed"], options["workers"])
+        job = Job(name, *(options[part] for part in ("device", "require_class", "budget", "seed", "workers")))
         rows = _rows(job, target, units)
         yield assemble(target, rows, excluded, settings, complete=len(rows) == len(units))
 
@@ -281,7 +331,7 @@ def main() -> NoReturn:
 
     from toise.errors import TargetError, ToiseError
 
-    if sys.argv[1:2] == ["check"] and JUDGED not in os.environ:
+    if sys.argv[1:2] in (["check"], ["precision"]) and JUDGED not in os.environ:
         sys.exit(_supervised())
     _keep_hypothesis_tidy()
     try:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from toise.arrays import DTYPES
-from toise.bounds import PRECISIONS, UNROUNDED
+from toise.bounds import CLASSES, PRECISIONS, UNROUNDED
 from toise.domain import Domain
 from toise.errors import TargetError, text_of
 from toise.inputs import USUAL
@@ -64,10 +64,17 @@ class Declaration:
     precision: Mapping[str, str]
     domain: Domain
     traits: tuple[str, ...] = ()
+    required: str = ""
+    """A precision class that the user requires: no class that is looser counts, whatever is declared."""
 
     def class_of(self, dtype: str) -> str:
-        """Return the precision class for a dtype: the declared one, or the strictest there is; EXACT for what is no float."""
-        return self.precision.get(dtype) or next(iter(PRECISIONS.get(dtype, ("EXACT",))))
+        """Return the precision class that a dtype is held to: the declared one, or the strictest there is; EXACT for no float."""
+        if dtype not in PRECISIONS:
+            return "EXACT"
+        classes = tuple(PRECISIONS[dtype])
+        declared = self.precision.get(dtype, classes[0])
+        widest = min(CLASSES.index(kind) for kind in (declared, self.required or declared))
+        return [kind for kind in classes if CLASSES.index(kind) <= widest or kind == classes[0]][-1]
 
     def bounds(self, dtype: str) -> Precision:
         """Return the precision that results of a dtype are held to."""
@@ -76,8 +83,8 @@ class Declaration:
         return dataclasses.replace(PRECISIONS[dtype][self.class_of(dtype)], traits=frozenset(self.traits))
 
     def held_to(self, dtype: str, kind: str) -> Declaration:
-        """Return the same declaration with another precision class for a dtype."""
-        return dataclasses.replace(self, precision={**self.precision, dtype: kind})
+        """Return the same declaration with another precision class for a dtype, whatever the user requires."""
+        return dataclasses.replace(self, precision={**self.precision, dtype: kind}, required="")
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,14 @@ class Declarations:
     dtypes: tuple[str, ...] = ()
     name: str = ""
     version: str = ""
+
+    def at_most(self, kind: str) -> Declarations:
+        """Return the same declarations, held to no class that is looser.  Raises TargetError for a class that does not exist."""
+        if kind not in CLASSES:
+            raise TargetError(f"unknown precision class {text_of(kind)}; known: {', '.join(CLASSES)}")
+        return dataclasses.replace(
+            self, operations={name: dataclasses.replace(each, required=kind) for name, each in self.operations.items()}
+        )
 
 
 def parse(given: object, operations: Sequence[str] = tuple(CHOICES)) -> Declarations:

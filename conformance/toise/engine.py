@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import importlib
+import json
 import shlex
 import threading
 import warnings
@@ -22,13 +23,14 @@ import threadpoolctl
 import toise_spec
 from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 
+from toise.bounds import CLASSES, TRAITS
 from toise.errors import ToiseError
 from toise.operations import OPERATIONS
 from toise.report import Counterexample, Row
 from toise.verdict import EXAMPLE, KINDS, Example, Irrelevant, NotApplicable, NotProvided, Violation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from hypothesis.strategies import SearchStrategy
 
@@ -51,6 +53,11 @@ SUITE = (
 BUDGETS = {"smoke": 3, "standard": 15, "thorough": 500}
 # With fewer relevant examples than this a requirement has not been tried.
 ENOUGH = 5
+# Where more than this share of the elements is excused, what was compared says too little.
+EXCUSED = 0.2
+# What is counted of each row, as `report.schema.json` explains it.
+EXAMPLES = ("run", "relevant", "irrelevant", "unsupported", "inapplicable", "reshaped")
+ELEMENTS = ("checked", "excused", "defined", "overflow")
 # Steps that shrinking may take for one requirement: a bound that does not depend on the clock.
 SHRINKING = 40
 
@@ -134,13 +141,19 @@ class Trial:
     failures: dict[Recipe, Violation] = field(default_factory=dict)
     seen: dict[Recipe, bool] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
-    counts: dict[str, int] = field(
-        default_factory=lambda: dict.fromkeys(
-            ("run", "relevant", "irrelevant", "unsupported", "inapplicable", "reshaped", "checked", "excused"), 0
-        )
-    )
-    accuracy: float = 0.0
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys((*EXAMPLES, *ELEMENTS), 0))
+    ratios: dict[Recipe, float] = field(default_factory=dict)
+    rounded: bool = False
+    """Whether the radius of any result was asked for: else the verdict is the same in every precision class."""
+    wary: bool = False
+    """Whether to note radii that say nothing."""
+    vague: bool = False
     broken: ToiseError | None = None
+
+    @property
+    def accuracy(self) -> float:
+        """The largest error in units of its radius."""
+        return max(self.ratios.values(), default=0.0)
 
     def fails(self, recipe: Recipe) -> bool:
         """Try one recipe, at most once: whether the requirement is broken there."""
@@ -185,8 +198,37 @@ class Trial:
         counts[outcome] += 1
         counts["checked"] += example.checked
         counts["excused"] += example.excused
-        self.accuracy = max(self.accuracy, example.ratio)
+        self.ratios[recipe] = example.ratio
+        self.rounded |= bool(example.required)
+        self.vague |= self.wary and any(each.vague() for each in example.required.values())
+        if not recipe.aimed_at_overflow:
+            for name, count in zip(("defined", "overflow"), example.elements(), strict=True):
+                counts[name] += count
         return violation
+
+    def repeated(self, other: Backend, recipes: Iterable[Recipe], *, wary: bool = False) -> Trial:
+        """Try recipes on a backend that declares something else, until one fails."""
+        again = Trial(self.prop, other, self.operation, wary=wary)
+        any(again.fails(recipe) for recipe in recipes)
+        if again.broken:
+            raise again.broken
+        return again
+
+    @property
+    def enough(self) -> int:
+        """How many relevant examples a PASS rests on."""
+        recipes = self.prop.inputs[self.operation]
+        return min(ENOUGH, len(recipes.fixed)) if recipes.general is None else ENOUGH
+
+    def doubt(self) -> str:
+        """Say why too little was compared for a PASS; empty where it was enough."""
+        counts, kind = self.counts, self.backend.declared(self.operation).class_of(self.backend.dtype)
+        if counts["relevant"] < self.enough:
+            return f"{counts['relevant']} relevant examples of {counts['run']}; required: {self.enough}"
+        if counts["overflow"] > EXCUSED * counts["defined"]:
+            share = f"{counts['overflow']} of {counts['defined']} elements ({counts['overflow'] / counts['defined']:.0%})"
+            return f"{share} are excused, as a correct computation in {kind} may overflow there; at most {EXCUSED:.0%} may be"
+        return ""
 
     def literal_failures(self) -> list[Recipe]:
         """Return the failing recipes that name each number."""
@@ -246,11 +288,14 @@ def judge(prop: Property, backend: Backend, operation: str, *, budget: str = "st
 def _again(trial: Trial, budget: str, seed: int) -> str:
     """Return what to run to see the row again."""
     target, dtype = trial.backend.target, trial.backend.dtype
+    required = trial.backend.declared(trial.operation).required
     if not target.named:
         chosen = "" if OPERATIONS[trial.operation].dtype else f"dtypes=[{dtype!r}], "
+        chosen += f"require_class={required!r}, " if required else ""
         return f"toise.verify({target.name}, operations=[{trial.operation!r}], {chosen}budget={budget!r}, seed={seed})"
     where = f" --device {target.arrays.device}" if target.arrays.device != "cpu" else ""
     chosen = "" if OPERATIONS[trial.operation].dtype else f" --dtype {dtype}"
+    where += f" --require-class {required}" if required else ""
     what = f"-k {trial.prop.id} --operations {trial.operation}{chosen}{where}"
     return f"toise check {shlex.quote(target.name)} {what} --budget {budget} --seed {seed}"
 
@@ -284,18 +329,19 @@ def _row(trial: Trial, again: str) -> Row:
         dtype=backend.dtype,
         device=backend.arrays.device,
         precision=backend.declared(trial.operation).class_of(backend.dtype),
+        strictest=_strictest(trial) if outcome == "PASS" else "",
         outcome=outcome,
         reason=reason,
         domain=str(backend.domain(trial.operation)) if backend.provides(trial.operation) else "",
-        examples={name: counts[name] for name in ("run", "relevant", "irrelevant", "unsupported", "inapplicable", "reshaped")},
-        elements={name: counts[name] for name in ("checked", "excused")},
+        examples={name: counts[name] for name in EXAMPLES},
+        elements={name: counts[name] for name in ELEMENTS},
         accuracy=trial.accuracy,
         counterexample=counterexample,
     )
 
 
 def _outcome(trial: Trial, again: str) -> tuple[str, str, Counterexample | None]:
-    counts, reasons, recipes = trial.counts, trial.reasons, trial.prop.inputs[trial.operation]
+    counts, reasons = trial.counts, trial.reasons
     if trial.failures:
         recipe = min(trial.failures, key=lambda recipe: (recipe.weight(), str(recipe)))
         violation = trial.failures[recipe]
@@ -312,32 +358,81 @@ def _outcome(trial: Trial, again: str) -> tuple[str, str, Counterexample | None]
         )
     if not trial.backend.provides(trial.operation):
         return "NOT PROVIDED", trial.backend.lacks(trial.operation), None
-    enough = min(ENOUGH, len(recipes.fixed)) if recipes.general is None else ENOUGH
-    if counts["relevant"] >= enough:
+    doubt = trial.doubt()
+    if not doubt:
         return "PASS", f"in part: {reasons['unsupported']}" if counts["unsupported"] else "", None
-    if counts["unsupported"]:
-        return "NOT PROVIDED", reasons["unsupported"], None
-    if counts["inapplicable"]:
-        return "NOT APPLICABLE", reasons["inapplicable"], None
-    return "NOT RUN", f"{counts['relevant']} relevant examples of {counts['run']}; required: {enough}", None
+    if counts["relevant"] < trial.enough:
+        for lacking, outcome in (("unsupported", "NOT PROVIDED"), ("inapplicable", "NOT APPLICABLE")):
+            if counts[lacking]:
+                return outcome, reasons[lacking], None
+    return "NOT RUN", doubt, None
+
+
+def _strictest(trial: Trial) -> str:
+    """Return the strictest precision class in which the backend would have passed.
+
+    The recipe with the largest error comes first: it refutes most classes that are too strict at once.
+    """
+    stricter, _ = trial.backend.classes(trial.operation)
+    recipes = sorted(trial.seen, key=lambda recipe: -trial.ratios[recipe])
+    for kind in stricter:
+        if not trial.rounded:
+            return kind
+        again = trial.repeated(trial.backend.held_to(trial.operation, kind), recipes)
+        if not again.failures and not again.doubt():
+            return kind
+    return trial.backend.declared(trial.operation).class_of(trial.backend.dtype)
 
 
 def _hint(trial: Trial, violation: Violation) -> str:
     """Say which declaration would make the failure a choice, or what usually causes it; empty where nothing is known."""
+    backend, operation = trial.backend, trial.operation
     widened = (violation.kind, violation.got, violation.required) == ("dtype", "float64", "float32")
-    if widened and trial.backend.arrays.name == "numpy":
+    if widened and backend.arrays.name == "numpy":
         return (
             "NumPy promotes to float64 where an np.float64 scalar such as np.sqrt(64) takes part; use a Python float: 64 ** 0.5"
         )
     if violation.kind == "unrepeatable":
         return ""  # that another declaration passed once more would be chance
-    for key, value, other in trial.backend.other_choices(trial.operation):
+    for key, value, other in backend.other_choices(operation):
         if (value == "raises") != (violation.kind == "raised"):
             continue
-        again = Trial(trial.prop, other, trial.operation)
-        if all(again.attempt(recipe) is None for recipe in trial.failures) and again.counts["relevant"]:
-            return f'it would hold if the backend declared __toise__ = {{"{trial.operation}": {{"{key}": "{value}"}}}}'
+        again = trial.repeated(other, trial.failures)
+        if not again.failures and again.counts["relevant"]:
+            return f"it would hold if the backend declared {_declaration(operation, key, value)}"
+    return _wider(trial)
+
+
+def _wider(trial: Trial) -> str:
+    """Say which trait, or else which looser class, has a radius that holds the errors.
+
+    That is no proof of how the backend rounds, and the text says no more than that the radius holds them.  Nothing
+    is said where a number is not finite, or where the radius is so large that it would hold anything.
+    """
+    backend, operation, dtype = trial.backend, trial.operation, trial.backend.dtype
+    if not all(failure.ratio is not None and np.isfinite(failure.ratio) for failure in trial.failures.values()):
+        return ""
+    declared = backend.declared(operation)
+    if_all = f"if so are all other errors of {operation}, declare"
+    for trait, other in backend.other_traits(operation):
+        again = trial.repeated(other, trial.failures, wary=True)
+        if again.counts["relevant"] and not again.failures and not again.vague:
+            text = _declaration(operation, "traits", [*declared.traits, trait])
+            return f"the error is within the radius of the trait {trait} ({TRAITS[trait]}); {if_all} {text}"
+    for kind in backend.classes(operation)[1]:
+        again = trial.repeated(backend.held_to(operation, kind), trial.failures, wary=True)
+        if again.counts["relevant"] and not again.failures:
+            if again.vague:
+                return ""
+            within, given = f"the error is within the radius of {kind}", declared.precision.get(dtype, "")
+            if declared.required and given in CLASSES[CLASSES.index(kind) :]:
+                return f"{within}; {given} is declared, and {declared.required} required"
+            return f"{within}; {if_all} {_declaration(operation, 'precision', {dtype: kind})}"
     return ""
+
+
+def _declaration(operation: str, key: str, value: object) -> str:
+    return f"__toise__ = {json.dumps({operation: {key: value}})}"
 
 
 def outside_other_tests(run: Callable[[], T]) -> T:

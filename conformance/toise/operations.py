@@ -30,10 +30,21 @@ STRICT64 = bounds.PRECISIONS["float64"]["STRICT"]
 
 @dataclass(frozen=True)
 class Required:
-    """The value that an answer must have, and how far rounding may lead from it."""
+    """The value that an answer must have, and how far rounding may lead from it.
+
+    defined    how many elements a formula defines as a finite number, and no declaration sets
+    overflows  how many of those are excused: a correct computation may overflow there
+    """
 
     value: Array
     radius: Array
+    defined: int = 0
+    overflows: int = 0
+
+    def vague(self) -> bool:
+        """Tell whether some radius says nothing: it is larger than the largest magnitude of the value, or infinite."""
+        held = self.radius[np.isfinite(self.radius)]
+        return self.overflows > 0 or bool(held.max(initial=0.0) > np.abs(self.value).max(initial=0.0))
 
 
 # An option without a default: it is always passed.
@@ -73,7 +84,9 @@ class Operation:
             # The float64 radius is nowhere less than half a unit in the last place: mostly there is no need of it.
             if not (np.abs(value - bounded.value) <= 2.0**-53 * np.abs(value)).all():
                 self._compare(value, self.bound(case, declared, STRICT64))
-        return Required(value, np.where(self.excused(case, declared), np.inf, bounded.radius))
+        radius = np.where(self.excused(case, declared), np.inf, bounded.radius)
+        defined = np.logical_not(self.excused(case, declared)) & np.isfinite(value)
+        return Required(value, radius, int(defined.sum()), int((defined & np.isinf(radius)).sum()))
 
     def _compare(self, value: Array, strict: Bounded) -> None:
         """Hold the reference's value to the float64 radius around the bounds' own."""

@@ -29,6 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--toise-budget", choices=("smoke", "standard", "thorough"), default="standard")
     group.addoption("--toise-seed", metavar="N", type=int, default=0, help="of the exploration")
     group.addoption("--toise-strict", action="store_true", help="a WARN fails too")
+    group.addoption("--toise-require-class", metavar="CLASS", help="hold to this precision class what is declared looser")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -77,11 +78,14 @@ class Session:
         from toise.targets import load
 
         self.strict = config.getoption("--toise-strict")
+        self.require_class = config.getoption("--toise-require-class")
         self.budget, self.seed = config.getoption("--toise-budget"), config.getoption("--toise-seed")
         self.backends: dict[str, Any] = {}
         self.rows: list[Any] = []
         try:
-            self.target = load(config.getoption("--toise-backend"), device=config.getoption("--toise-device"))
+            self.target = load(
+                config.getoption("--toise-backend"), device=config.getoption("--toise-device"), require_class=self.require_class
+            )
             self.planned, _ = plan(self.target, dtypes=[name for name in config.getoption("--toise-dtype").split(",") if name])
         except TargetError as error:
             raise pytest.UsageError(str(error)) from None
@@ -123,7 +127,7 @@ class Session:
         if not self.rows:
             return
         rows = [Row.from_json(row) for row in self.rows]
-        settings = {"budget": self.budget, "seed": self.seed, "strict": self.strict}
+        settings = {"budget": self.budget, "seed": self.seed, "strict": self.strict, "require_class": self.require_class}
         report = assemble(self.target, rows, (), settings)
         terminalreporter.section("toise")
         for line in heading(report):

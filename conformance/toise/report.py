@@ -91,6 +91,7 @@ class Row:
     device: str
     precision: str
     outcome: str
+    strictest: str = ""
     reason: str = ""
     domain: str = ""
     examples: dict[str, int] = field(default_factory=dict)
@@ -102,6 +103,11 @@ class Row:
     def excluded(self) -> bool:
         """Whether the user's selection left it out."""
         return self.reason == EXCLUDED
+
+    @property
+    def excused(self) -> float:
+        """The share of the elements of results that is excused, as a correct computation may overflow there."""
+        return self.elements.get("overflow", 0) / max(self.elements.get("defined", 0), 1)
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Row:

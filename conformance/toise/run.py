@@ -39,23 +39,27 @@ def verify(
     seed: int = 0,
     declare: Mapping[str, Any] | None = None,
     strict: bool = False,
+    require_class: str | None = None,
 ) -> Report:
     """Judge a target against the specification, and return the report.
 
-    target      a module, an object, a mapping of callables, a path, or a string: file.py, module, module:object, torch, reference
-    operations  the operations to judge; None means all
-    dtypes      "float64", "float32", "float16", "bfloat16"; None means those that the target declares, float32 if none
-    device      for example "cuda"; None means the one that the target declares
-    budget      "smoke", "standard" or "thorough": how many examples each requirement is tried on
-    seed        of the exploration; the same seed gives the same report
-    declare     what the target declares, as `__toise__` would
-    strict      a WARN keeps the report from passing
+    target         a module, an object, a mapping of callables, a path, or a string: file.py, module, module:object,
+                   torch, reference
+    operations     the operations to judge; None means all
+    dtypes         "float64", "float32", "float16", "bfloat16"; None means those that the target declares, float32 if none
+    device         for example "cuda"; None means the one that the target declares
+    budget         "smoke", "standard" or "thorough": how many examples each requirement is tried on
+    seed           of the exploration; the same seed gives the same report
+    declare        what the target declares, as `__toise__` would
+    strict         a WARN keeps the report from passing
+    require_class  "STRICT", "FUSED", "TF32", "EAGER" or "STEPWISE": no class that is looser counts, whatever is declared
 
     Raises TargetError where the target or an argument cannot be used, and ToiseError where the suite contradicts itself.
     """
-    loaded = load(target, device=device, declare=declare)
+    loaded = load(target, device=device, declare=declare, require_class=require_class)
     units, excluded = plan(loaded, operations=operations, dtypes=dtypes)
-    settings = {"budget": _known("budget", budget, engine.BUDGETS), "seed": seed, "strict": strict}
+    _known("budget", budget, engine.BUDGETS)
+    settings = {"budget": budget, "seed": seed, "strict": strict, "require_class": require_class}
     backends: dict[str, Backend] = {}
 
     def judge_all() -> list[Row]:

@@ -61,8 +61,10 @@ def _parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter] | No
         return None
 
 
-def load(target: object, *, device: str | None = None, declare: Mapping[str, Any] | None = None) -> Target:
-    """Find a backend and read what it declares; `declare` adds to it and `device` overrides it.
+def load(
+    target: object, *, device: str | None = None, declare: Mapping[str, Any] | None = None, require_class: str | None = None
+) -> Target:
+    """Find a backend and read what it declares; `declare` adds to it, `device` and `require_class` override it.
 
     Raises TargetError, with one line, if there is none.
     """
@@ -84,6 +86,8 @@ def load(target: object, *, device: str | None = None, declare: Mapping[str, Any
     notes += tuple(_misnamed(operations))
     try:
         declarations = parse(given)
+        if require_class is not None:
+            declarations = declarations.at_most(require_class)
         arrays = array_type(declarations.arrays, device or declarations.device)
     except TargetError as error:
         raise TargetError(f"{name}: {error}") from None

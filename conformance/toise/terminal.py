@@ -10,6 +10,8 @@ import toise_spec
 from rich.table import Table
 from rich.text import Text
 
+from toise.bounds import PRECISIONS
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -25,6 +27,9 @@ COLOURS = {
     "NOT APPLICABLE": "dim",
 }
 NUMBERS_SHOWN = 24
+# Between two columns, and the least that a title is worth printing in.
+GAP, LEAST_TITLE = 2, 12
+PRECISION_LEGEND = "would pass: the strictest class in which all rows that pass would have passed; uses: by the largest error"
 
 
 def print_report(report: Report, console: Console) -> None:
@@ -32,14 +37,56 @@ def print_report(report: Report, console: Console) -> None:
     for line in heading(report):
         console.print(Text(line), soft_wrap=True)
     rows = [row for row in report.results if not row.excluded and row.operation in report.declarations["operations"]]
-    for dtypes, together in _by_dtypes(rows).items():
-        console.print(_table(together, dtypes, console.width))
+    for columns, together in _tables(rows).items():
+        for side_by_side in _that_fit(together, columns, console.width):
+            console.print(_table(together, side_by_side, console.width))
+    if legend := _legend(rows):
+        console.print(Text(legend), soft_wrap=True)
     for row in _told(report):
         console.print(Text(failure_text(row), style=""), soft_wrap=True)
         console.print()
     for line in _reasons(report):
         console.print(Text(line), soft_wrap=True)
     console.print(_verdict(report))
+
+
+def print_precision(report: Report, console: Console) -> None:
+    """Print for each operation and dtype how much of what its precision class allows was used, and the strictest class."""
+    for line in heading(report):
+        console.print(Text(line), soft_wrap=True)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("operation", "dtype", "class", "would pass", "uses", "excused", "traits", "failures"):
+        table.add_column(title, no_wrap=True)
+    judged: dict[tuple[str, str], list[Row]] = {}
+    for row in report.results:
+        if not row.excluded and row.outcome not in ("NOT PROVIDED", "NOT APPLICABLE"):
+            judged.setdefault((row.operation, row.dtype), []).append(row)
+    for (operation, dtype), rows in judged.items():
+        traits = report.declarations["operations"][operation].get("traits", ())
+        table.add_row(operation, dtype, rows[0].precision, *_used(rows), ", ".join(traits), _failures(rows))
+    if judged:
+        console.print(table)
+        console.print(Text(PRECISION_LEGEND), soft_wrap=True)
+    console.print(_verdict(report))
+
+
+def _used(rows: list[Row]) -> tuple[str, str, str]:
+    """Return the strictest class that all passing rows would have passed, the share of the radius used, and what was excused."""
+    passed = [row for row in rows if row.outcome == "PASS"]
+    if not passed:
+        return "", "", ""
+    hardest = max(passed, key=lambda row: row.accuracy)
+    classes = list(PRECISIONS.get(hardest.dtype, [hardest.precision]))
+    strictest = max((row.strictest for row in passed), key=classes.index)
+    counts = {name: sum(row.elements.get(name, 0) for row in rows) for name in ("defined", "overflow")}
+    excused = _percent(counts["overflow"] / max(counts["defined"], 1))
+    used = f"{hardest.accuracy:.0%} of its radius ({hardest.requirement})" if hardest.accuracy else "nothing"
+    return strictest, used, excused or "-"
+
+
+def _failures(rows: list[Row]) -> str:
+    counts = {outcome: sum(row.outcome == outcome for row in rows) for outcome in ("FAIL", "CRASH", "NOT RUN")}
+    return ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count) or "-"
 
 
 def failure_text(row: Row) -> str:
@@ -76,59 +123,109 @@ def heading(report: Report) -> list[str]:
     """Return what the verdicts rest on: the target, the versions, the settings, the declarations."""
     declared, where = report.declarations, report.environment
     named = " ".join(part for part in (declared["name"], declared["version"]) if part)
-    settings = [f"{name} {value}" for name, value in report.settings.items() if name != "strict"]
+    settings = [f"{name} {report.settings[name]}" for name in ("budget", "seed")]
+    if required := report.settings.get("require_class"):
+        settings.append(f"required class {required}")
     lines = [
         " · ".join(part for part in (report.target, named, f"{declared['arrays']} arrays on {declared['device']}") if part),
         " · ".join((f"specification {where['specification']}", f"toise {where['toise']}", *settings)),
     ]
-    judged = {row.operation for row in report.results if not row.excluded}
+    judged = {(row.operation, row.dtype): row.precision for row in report.results if not row.excluded}
     for name, choices in declared["operations"].items():
-        if name not in judged:
+        if name not in (operation for operation, _ in judged):
             continue
         words = [f"{key} {value}" for key, value in choices.items() if isinstance(value, str) and value]
         words += [f"precision {dtype} {kind}" for dtype, kind in choices["precision"].items()]
+        words += [f"trait {trait}" for trait in choices.get("traits", ())]
         if words:
             lines.append(f"declared for {name}: {', '.join(words)}")
+    for (name, dtype), held in judged.items():
+        kind = declared["operations"].get(name, {"precision": {}})["precision"].get(dtype, held)
+        if kind != held:
+            lines.append(f"{name} {dtype}: declared {kind}, held to {held}, as required")
     return [*lines, *(f"note: {note}" for note in declared["notes"])]
 
 
-def _by_dtypes(rows: list[Row]) -> dict[tuple[str, ...], list[Row]]:
-    """Return the rows in tables: operations that are judged at the same dtypes stand in one."""
-    dtypes: dict[str, dict[str, None]] = {}
+# A dtype, and the class that it was held to.
+Column = tuple[str, str]
+
+
+def _tables(rows: list[Row]) -> dict[tuple[Column, ...], list[Row]]:
+    """Return the rows in tables: operations that are judged at the same dtypes, held to the same classes, stand in one."""
+    columns: dict[str, dict[Column, None]] = {}
     for row in rows:
-        dtypes.setdefault(row.operation, {})[row.dtype] = None
-    tables: dict[tuple[str, ...], list[Row]] = {}
+        columns.setdefault(row.operation, {})[row.dtype, row.precision] = None
+    tables: dict[tuple[Column, ...], list[Row]] = {}
     for row in rows:
-        tables.setdefault(tuple(dtypes[row.operation]), []).append(row)
+        tables.setdefault(tuple(columns[row.operation]), []).append(row)
     return tables
 
 
-def _table(rows: list[Row], dtypes: tuple[str, ...], width: int) -> Table:
+def _that_fit(rows: list[Row], columns: tuple[Column, ...], width: int) -> list[list[Column]]:
+    """Return the columns in groups that stand side by side: an outcome is never cut."""
+    groups: list[list[Column]] = []
+    for column in columns:
+        if groups and _taken(rows, [*groups[-1], column]) <= width:
+            groups[-1].append(column)
+        else:
+            groups.append([column])
+    return groups
+
+
+def _table(rows: list[Row], columns: list[Column], width: int) -> Table:
     cells = {(row.requirement, row.operation, row.dtype): row for row in rows}
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("id", "operation", *dtypes):
+    for title in ("id", "operation", *(f"{dtype}\n{kind}" for dtype, kind in columns)):
         table.add_column(title, no_wrap=True)
-    # The outcomes are never cut: the last column takes what they leave.
-    columns = [[row.requirement for row in rows], ["operation", *(row.operation for row in rows)]]
-    columns += [[dtype, *(_cell(row).plain for row in rows if row.dtype == dtype)] for dtype in dtypes]
-    taken = sum(2 + max(map(len, column)) for column in columns)
-    table.add_column("what is tested", no_wrap=True, overflow="ellipsis", max_width=max(8, width - taken))
+    # The last column takes what the others leave.
+    room = width - _taken(rows, columns) - GAP
+    if room >= LEAST_TITLE:
+        table.add_column("what is tested", no_wrap=True, overflow="ellipsis", max_width=room)
     for id, operation in dict.fromkeys((row.requirement, row.operation) for row in rows):
-        line = [cells.get((id, operation, dtype)) for dtype in dtypes]
-        first = next(row for row in line if row)
-        level = "" if first.level == "MUST" else f" ({first.level})"
-        table.add_row(id, operation, *(_cell(row) for row in line), first.test + level)
+        line = [cells.get((id, operation, dtype)) for dtype, _ in columns]
+        if first := next((row for row in line if row), None):
+            title = first.test + ("" if first.level == "MUST" else f" ({first.level})")
+            table.add_row(id, operation, *(_cell(row) for row in line), *([title] if room >= LEAST_TITLE else []))
     return table
 
 
+def _taken(rows: list[Row], columns: list[Column]) -> int:
+    """Return how wide the ids, the operations and the outcomes are, with the gaps between them."""
+    texts = [["id", *(row.requirement for row in rows)], ["operation", *(row.operation for row in rows)]]
+    texts += [[dtype, kind, *(_cell(row).plain for row in rows if row.dtype == dtype)] for dtype, kind in columns]
+    return sum(max(map(len, column)) + GAP for column in texts) - GAP
+
+
 def _cell(row: Row | None) -> Text:
-    """Return the outcome, and how much of what it may the largest error took."""
+    """Return the outcome, how much of what it may the largest error took, and the strictest class that would have passed."""
     if row is None:
         return Text("")
-    used = f" {row.accuracy:.2g}" if row.outcome == "PASS" and row.accuracy else ""
+    if row.outcome != "PASS":
+        return Text(row.outcome, style=COLOURS[row.outcome])
     # A star leads to the lines below the table that say why it was tried in part.
-    part = "*" if row.outcome == "PASS" and row.reason else ""
-    return Text(row.outcome + part + used, style=COLOURS[row.outcome])
+    words = ["PASS*" if row.reason else "PASS", f"{row.accuracy:.2g}" if row.accuracy else ""]
+    words += [f">{row.strictest}" if row.strictest != row.precision else "", _percent(row.excused)]
+    return Text(" ".join(word for word in words if word), style=COLOURS[row.outcome])
+
+
+def _percent(share: float) -> str:
+    """Return a share that is not zero, in percent."""
+    return "" if not share else "<1%" if share < 0.01 else f"{share:.0%}"
+
+
+def _legend(rows: list[Row]) -> str:
+    """Explain what stands in the cells, on one line."""
+    passed = [row for row in rows if row.outcome == "PASS"]
+    words = []
+    if any(row.accuracy for row in passed):
+        words.append("0.5: the largest error took half of what the class allows")
+    if any(row.strictest != row.precision for row in passed):
+        words.append(">CLASS: the strictest class that it would have passed")
+    if any(row.excused for row in passed):
+        words.append("5%: of the elements are excused, as a correct computation may overflow there")
+    if any(row.reason for row in passed):
+        words.append("*: in part, see below")
+    return "; ".join(words)
 
 
 def _told(report: Report) -> list[Row]:

@@ -75,12 +75,23 @@ class Irrelevant(Exception):  # noqa: N818
 
 @dataclass
 class Example:
-    """What was called and compared while one example ran."""
+    """What was called, what was required and what was compared while one example ran.
+
+    checked    numbers that were compared
+    excused    numbers that were not, where either they or their radius are not finite
+    ratio      the largest error in units of its radius
+    """
 
     calls: list[Case] = field(default_factory=list)
+    required: dict[bytes, Required] = field(default_factory=dict)
     checked: int = 0
     excused: int = 0
     ratio: float = 0.0
+
+    def elements(self) -> tuple[int, int]:
+        """Return how many elements of results a formula defined, and how many of them may have overflowed."""
+        found = self.required.values()
+        return sum(each.defined for each in found), sum(each.overflows for each in found)
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ class Job:
 
     target: str
     device: str | None
+    require_class: str | None
     budget: str
     seed: int
     workers: int
@@ -111,7 +112,7 @@ def _work(connection: Connection, job: dict[str, Any]) -> None:
     told = Job(**job)
     backends: dict[str, Backend] = {}
     try:
-        target = load(told.target, device=told.device)
+        target = load(told.target, device=told.device, require_class=told.require_class)
         with engine.quiet():
             while True:
                 unit = Unit(**json.loads(connection.recv_bytes()))
