@@ -8,11 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import toise
 import toise.inputs.attention
 import toise.inputs.layer_norm
+import toise_reference
 from recipes_of import digest, drawn, identity
+from toise.arrays import DTYPES
+from toise.backend import Backend
 from toise.engine import properties
 from toise.inputs import RECIPE_VERSION, Attention, TokenRows, attention_inputs, bits, token_rows
+from toise.inputs.magnitudes import held_times, loud_sizes, power_of_two_within
+from toise.targets import load
 
 MODULES = {"attention": toise.inputs.attention, "layer_norm": toise.inputs.layer_norm}
 FUNCTIONS = {"attention": attention_inputs, "layer_norm": token_rows}
@@ -127,6 +133,97 @@ def test_building_rounds_every_array():
         case = recipe.build(lambda array: np.full(array.shape, 7.0))
 
         assert all((array == 7).all() for array in case.arrays.values())
+
+
+# --- The numbers of a dtype ---------------------------------------------------------------------------
+
+
+def torch_backend(dtype):
+    """Return PyTorch's functions at a dtype."""
+    return Backend(load("torch"), dtype)
+
+
+IN_FLOAT16 = {
+    (1.0, -3.5): (1.0, -3.5),
+    (2.0**20, 2.0**10): (2.0**13, 2.0**3),  # four times the largest is still below 65504
+    (2.0**-30, -(2.0**-31)): (2.0**-14, -(2.0**-15)),
+    (-np.inf, 2.0**17): (-np.inf, 2.0**13),
+    (0.0, 0.0): (0.0, 0.0),
+}
+
+
+@pytest.mark.parametrize(("values", "held"), IN_FLOAT16.items())
+def test_an_array_without_room_in_float16_keeps_its_proportions(values, held):
+    """All of it is moved by one power of two; wider dtypes hold it as it is."""
+    array = np.array(values)
+
+    assert tuple(torch_backend("float16").rounded(array)) == held
+    for dtype in ("float64", "float32", "bfloat16"):
+        assert tuple(torch_backend(dtype).rounded(array)) == values
+
+
+@pytest.mark.parametrize("factor", [4.0, 64.0, -64.0, 0.25, 2.0**-6])
+def test_the_multiple_of_an_array_is_held_where_a_law_needs_it(factor):
+    """Large and subnormal numbers of float16 alike; in the wider dtypes the array is the one that was given."""
+    array = torch_backend("float16").rounded(np.array([[3.3, 0.001], [1e4, 7e-7]]))
+    for dtype in DTYPES:
+        backend = torch_backend(dtype)
+        given = backend.rounded(array)
+        held = held_times(backend, factor, given)
+
+        assert np.array_equal(backend.arrays.rounded(factor * held, dtype), factor * held)
+        assert np.array_equal(backend.arrays.rounded(held, dtype), held)
+        assert dtype == "float16" or np.array_equal(held, given)
+
+
+def test_hidden_content_is_as_loud_as_the_dtype_and_the_class_can_take():
+    """2^32 in the wide dtypes, the keys' own range in float16, and half that of the scores where these are stored in it."""
+    for dtype in ("float64", "float32", "bfloat16"):
+        assert loud_sizes(torch_backend(dtype), "attention", 1000.0) == (2.0**8, 2.0**32)
+    assert loud_sizes(torch_backend("float16"), "attention", 1000.0) == (2.0**8, 2.0**15)
+
+    eager = Backend(load("torch", declare={"attention": {"precision": {"float16": "EAGER"}}}), "float16")
+    assert loud_sizes(eager, "attention", 100.0) == (2.0**8,)
+    assert loud_sizes(eager, "attention", 1000.0) == (2.0**5,)
+
+
+def test_powers_of_two_end_where_the_numbers_do():
+    """Also beside the greatest number of float64, whose logarithm rounds to the next power."""
+    assert power_of_two_within(65504.0) == 2.0**15
+    assert power_of_two_within(2.0**-3) == 2.0**-3
+    assert power_of_two_within(sys.float_info.max) == 2.0**1023
+
+
+def in_float64(operation):
+    """Return an operation of the reference on float64 copies, with the result rounded once to the dtype of its inputs."""
+
+    def rounded(*arrays, **options):
+        copies = [array if array.dtype.kind in "biu" else array.astype(np.float64) for array in arrays]
+        return np.asarray(operation(*copies, **options)).astype(arrays[0].dtype)
+
+    return rounded
+
+
+@pytest.mark.parametrize(("dtype", "kind"), [("bfloat16", "FUSED"), ("float16", "FUSED"), ("float16", "STEPWISE")])
+def test_every_law_forms_numbers_that_the_dtype_holds(dtype, kind):
+    """A run would stop at one that it does not: here nothing fails, in the strictest class and in the loosest."""
+    names = ("attention", "multi_head_attention", "feed_forward", "layer_norm", "mlm_loss", "sequence_log_prob")
+    target = {name: in_float64(getattr(toise_reference, name)) for name in names}
+    target["residual"] = lambda x, sublayer: x + sublayer(x)
+    declared = {name: {"precision": {dtype: kind}} for name in target}
+    report = toise.verify(target, operations=list(target), dtypes=[dtype], budget="smoke", declare=declared)
+
+    assert [row.requirement for row in report.results if row.outcome in ("FAIL", "CRASH")] == []
+    assert report.requirements["ATT-5"].outcome == "PASS"
+
+
+def test_recipes_with_room_to_overflow_say_so():
+    """Large exponents, and the contents that are large by themselves; most recipes are neither."""
+    assert Attention(content="low").aimed_at_overflow
+    assert Attention(content="normal", exponent=8).aimed_at_overflow
+    assert TokenRows(content="offset").aimed_at_overflow
+    assert not Attention(content="normal", exponent=2).aimed_at_overflow
+    assert not TokenRows().aimed_at_overflow
 
 
 # --- Recipes ------------------------------------------------------------------------------------------

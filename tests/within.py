@@ -8,6 +8,7 @@ import numpy as np
 from toise.arrays import NumpyArrays
 from toise.bounds import PRECISIONS
 from toise.declarations import parse
+from toise.inputs.magnitudes import fitted, storage_of
 from toise.operations import OPERATIONS
 
 if TYPE_CHECKING:
@@ -39,8 +40,8 @@ def bound(case: Case, precision: Precision) -> Bounded:
 
 
 def built(recipe: Recipe, dtype: str) -> Case:
-    """Build a recipe's inputs, rounded to a dtype."""
-    return recipe.build(lambda array: rounded(array, dtype))
+    """Build a recipe's inputs, rounded to a dtype as the suite rounds them."""
+    return recipe.build(lambda array: rounded(fitted(array, storage_of(dtype)), dtype))
 
 
 def rounded(array: np.ndarray, dtype: str) -> np.ndarray:
