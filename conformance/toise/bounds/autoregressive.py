@@ -39,4 +39,4 @@ def sequence_log_prob(logits: Array, tokens: Array, precision: Precision) -> Bou
     size = (2 * picked.size + steps.size).sum(-1)
     u = p.step_and_store + U64
     radius = steps.radius.sum(-1) + (sum_error(count, p) + u) * size + count * p.accumulate.tiny
-    return steps.new(steps.value.sum(-1), unless_overflow(size, p, radius)).stored().output()
+    return steps.new(steps.value.sum(-1), unless_overflow(size, p, radius, written=True)).stored().output()

@@ -136,8 +136,9 @@ def product_error(terms: int, p: Precision, relative: float = 0.0) -> float:
     return math.expm1(before + terms * math.log1p(p.accumulate.u + U64) + parts)
 
 
-def unless_overflow(size: Array, p: Precision, radius: Array | float) -> Array:
-    """Hold a sum to no bound where its partial sums overflow in some order."""
-    if np.max(size, initial=0.0) <= p.accumulate.huge:
+def unless_overflow(size: Array, p: Precision, radius: Array | float, *, written: bool = False) -> Array:
+    """Hold a sum to no bound where its partial sums overflow in some order, or where it is written out and too large for that."""
+    huge = min(p.accumulate.huge, p.tensor.huge) if written else p.accumulate.huge
+    if np.max(size, initial=0.0) <= huge:
         return np.asarray(radius)
-    return np.where(size > p.accumulate.huge, np.inf, radius)
+    return np.where(size > huge, np.inf, radius)

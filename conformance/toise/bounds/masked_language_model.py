@@ -61,5 +61,5 @@ def _mean(terms: Bounded) -> Bounded:
     size, inherited = terms.size.mean(), terms.radius.mean()
     rel = sum_error(count, p) + 5 * (p.step_and_store + U64)
     flushed = p.accumulate.tiny + 5 * max(p.step.tiny, p.tensor.tiny)
-    radius = unless_overflow(count * size, p, inherited + rel * size + flushed)
+    radius = unless_overflow(count * size, p, inherited + rel * size + flushed, written=True)
     return terms.new(terms.value.mean(), radius)
