@@ -86,11 +86,11 @@ def load(
     notes += tuple(_misnamed(operations))
     try:
         declarations = parse(given)
-        if require_class is not None:
-            declarations = declarations.at_most(require_class)
         arrays = array_type(declarations.arrays, device or declarations.device)
     except TargetError as error:
         raise TargetError(f"{name}: {error}") from None
+    if require_class is not None:
+        declarations = declarations.at_most(require_class)
     return Target(name, operations, declarations, arrays, arrays_declared, isinstance(target, str), notes)
 
 
