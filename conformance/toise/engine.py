@@ -23,7 +23,7 @@ import threadpoolctl
 import toise_spec
 from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 
-from toise.bounds import CLASSES, TRAITS
+from toise.bounds import TRAITS
 from toise.errors import ToiseError
 from toise.operations import OPERATIONS
 from toise.report import Counterexample, Row
@@ -413,8 +413,9 @@ def _wider(trial: Trial) -> str:
     if not all(failure.ratio is not None and np.isfinite(failure.ratio) for failure in trial.failures.values()):
         return ""
     declared = backend.declared(operation)
-    if_all = f"if so are all other errors of {operation}, declare"
-    for trait, other in backend.other_traits(operation):
+    held, if_all = declared.class_of(dtype), f"if so are all other errors of {operation}, declare"
+    replaced = declared.precision.get(dtype, held) != held
+    for trait, other in () if replaced else backend.other_traits(operation):
         again = trial.repeated(other, trial.failures, wary=True)
         if again.counts["relevant"] and not again.failures and not again.vague:
             text = _declaration(operation, "traits", [*declared.traits, trait])
@@ -424,9 +425,9 @@ def _wider(trial: Trial) -> str:
         if again.counts["relevant"] and not again.failures:
             if again.vague:
                 return ""
-            within, given = f"the error is within the radius of {kind}", declared.precision.get(dtype, "")
-            if declared.required and given in CLASSES[CLASSES.index(kind) :]:
-                return f"{within}; {given} is declared, and {declared.required} required"
+            within = f"the error is within the radius of {kind}"
+            if replaced:
+                return f"{within}; {declared.precision[dtype]} is declared, and {declared.required} required"
             return f"{within}; {if_all} {_declaration(operation, 'precision', {dtype: kind})}"
     return ""
 
