@@ -81,6 +81,9 @@ def test_the_line_to_run_it_again_fails_again(toise, backend_file):
         (("check", "reference", "-k", "LN-3 and ("), "cannot be read at 'the end'"),
         (("check", "reference", "-k", "nothing_like_it"), "leaves none of the"),
         (("check", "reference", "--device", "cuda"), "live on the cpu"),
+        (("check", "reference", "--require-class", "fused"), "unknown precision class 'fused'; known: STRICT, FUSED, TF32,"),
+        (("precision", "nope.py"), "nope.py: no such file"),
+        (("precision", "reference", "--dtype", "float99"), "unknown dtype 'float99'"),
         (("check", "reference", "--json", "no/such/folder/r.json"), "cannot write"),
         (("explain", "LN-99"), "no requirement 'LN-99'"),
     ],
@@ -117,6 +120,58 @@ def test_init_overwrites_nothing(toise, tmp_path):
 
     assert "exists already" in one_line(toise("init", "mine.py"))
     assert (tmp_path / "mine.py").read_text(encoding="utf-8") == "precious"
+
+
+NARROW = """
+    import torch
+
+    __toise__ = {"arrays": "torch", "dtypes": ["bfloat16"], "layer_norm": {"precision": {"bfloat16": "STEPWISE"}}}
+
+    def layer_norm(x, gamma, beta, *, eps=1e-5):
+        centred = x - x.sum(-1, keepdim=True) / x.shape[-1]
+        variance = (centred * centred).sum(-1, keepdim=True) / x.shape[-1]
+        return gamma * (centred / torch.sqrt(variance + eps)) + beta
+"""
+
+
+@pytest.mark.parametrize("processes", [(), ("-n", "2")])
+def test_a_class_that_is_required_is_held_to_in_every_process(toise, backend_file, processes):
+    """What is declared looser fails, and the line to run it again requires the class too."""
+    path = backend_file(NARROW)
+    held = toise("check", path, *SMOKE, "-k", "LN-1", "--require-class", "FUSED", *processes)
+    (again,) = [line.split("toise ", 1)[1] for line in held.stdout.splitlines() if line.strip().startswith("again")]
+
+    assert toise("check", path, *SMOKE, "-k", "LN-1").returncode == 0
+    assert held.returncode == 1
+    assert "layer_norm bfloat16: declared STEPWISE, held to FUSED, as required" in held.stdout
+    assert "--require-class FUSED" in again
+    assert toise(*again.split()).returncode == 1
+
+
+def test_precision_is_one_line_for_each_operation_and_dtype(toise, backend_file):
+    """Its exit status is that of check: a failure is counted in the line."""
+    told = toise("precision", backend_file(NARROW), *SMOKE)
+    wrong = toise("precision", backend_file(WRONG), *SMOKE, "--dtype", "float32,float64")
+
+    (line,) = [line.split() for line in told.stdout.splitlines() if line.startswith("layer_norm ")]
+    assert told.returncode == 0
+    assert line[:3] == ["layer_norm", "bfloat16", "STEPWISE"]
+    assert line[3] in ("EAGER", "STEPWISE")
+    assert line[4].endswith("%")
+    assert wrong.returncode == 1
+    assert [line.split()[:3] for line in wrong.stdout.splitlines() if line.startswith("layer_norm ")] == [
+        ["layer_norm", "float32", "STRICT"],
+        ["layer_norm", "float64", "STRICT"],
+    ]
+    assert all(line.rstrip().endswith("FAIL") for line in wrong.stdout.splitlines() if line.startswith("layer_norm "))
+
+
+def test_a_target_that_ends_the_process_is_a_crash_of_precision_too(toise, backend_file):
+    """`os._exit(0)` is no verdict."""
+    done = toise("precision", backend_file("import os\n\nos._exit(0)\n"))
+
+    assert done.returncode == 1
+    assert "CRASH" in done.stderr
 
 
 def test_several_targets_are_judged_in_turn_and_the_worst_decides(toise, backend_file):

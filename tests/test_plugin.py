@@ -45,6 +45,27 @@ def test_a_wrong_backend_fails_with_the_sentence_of_the_specification(tmp_path, 
     assert "engine.py" not in done.stdout
 
 
+def test_a_class_can_be_required(tmp_path, backend_file):
+    """The same as `toise check --require-class`; an unknown class is a usage error."""
+    declared = '    __toise__ = {"arrays": "torch", "dtypes": ["bfloat16"], "layer_norm": {"precision": {"bfloat16": "EAGER"}}}\n'
+    rounded = (
+        "import torch\n"
+        + declared.strip()
+        + """
+def layer_norm(x, gamma, beta, *, eps=1e-5):
+    return torch.nn.functional.layer_norm(x, x.shape[-1:], None, None, eps) * gamma + beta
+"""
+    )
+    path = backend_file(rounded)
+    done = [
+        suite(tmp_path, path, "-k", "LN-1 or is_the_formula", *required) for required in ((), ("--toise-require-class", "FUSED"))
+    ]
+
+    assert [each.returncode for each in done] == [0, 1], done[1].stdout
+    assert "layer_norm bfloat16: declared EAGER, held to FUSED, as required" in done[1].stdout
+    assert suite(tmp_path, path, "--toise-require-class", "FUZED").returncode == 4
+
+
 def test_xdist_and_a_hostile_configuration_change_nothing(tmp_path, backend_file):
     """-n 2 and filterwarnings = error."""
     (tmp_path / "pyproject.toml").write_text(

@@ -67,6 +67,8 @@ def print_precision(report: Report, console: Console) -> None:
     if judged:
         console.print(table)
         console.print(Text(PRECISION_LEGEND), soft_wrap=True)
+    for line in _reasons(report):
+        console.print(Text(line), soft_wrap=True)
     console.print(_verdict(report))
 
 
