@@ -1,0 +1,123 @@
+"""No correct implementation leaves its radius, in any precision class: a slice of the campaign in `benchmarks/soundness`.
+
+The whole of it is `nox -s soundness`.
+"""
+
+import itertools
+
+import numpy as np
+import pytest
+from soundness.campaign import CONCEPTS, ORGANISATIONS, TRAITS, Tally, campaign, check
+from soundness.cases import any_bits, cases
+from soundness.climb import climb
+from soundness.machine import MACHINES, Machine, Organisation
+from soundness.tightness import LIMITS, tightness
+from toise.bounds import PRECISIONS
+from toise.declarations import TRAITS as DECLARABLE
+
+FEW = {"attention": 12, "multi_head_attention": 8}
+EVERY = [(operation, machine) for operation in CONCEPTS for machine in MACHINES]
+
+
+@pytest.mark.parametrize(("operation", "machine"), EVERY, ids=str)
+def test_no_correct_organisation_leaves_its_radius(operation, machine):
+    """Each of them, those that declare a trait too, on recipes of the suite, drawn ones and any bits."""
+    every, tally = {**ORGANISATIONS[operation], **TRAITS[operation]}, Tally()
+    for words, case in itertools.islice(cases(operation, machine.dtype, seed=1), FEW.get(operation, 12)):
+        check(case, words, machine, every, tally)
+
+    assert {name: worst for name, worst in tally.every.items() if worst[0] > 1} == {}
+    assert tally.implementations == {name for name, organisation in every.items() if organisation.on(machine)}
+    assert tally.excused < 0.8 * tally.elements
+
+
+@pytest.mark.parametrize("operation", CONCEPTS)
+def test_a_search_finds_no_way_out(operation):
+    """Not in a moment; `nox -s soundness` searches for longer."""
+    for machine in MACHINES:
+        found = climb(operation, machine, 0.06, seed=0)
+
+        assert found["worst"] <= 1, found
+        assert found["evaluations"] > 0
+
+
+def test_a_search_finds_more_than_chance_does():
+    """On the same machine, with as many evaluations, the ratio rises."""
+    machine = Machine("float32", "STRICT")
+    found = climb("layer_norm", machine, 0.5, seed=0)
+    drawn = campaign("layer_norm", machine, 200, seed=0)
+
+    assert found["worst"] > 0.1
+    assert drawn.worst > 0.1
+
+
+@pytest.mark.parametrize(("operation", "machine"), EVERY, ids=str)
+def test_there_are_several_organisations_of_every_operation_in_every_class(operation, machine):
+    """Eight of attention, four at least of all others."""
+    here = [name for name, organisation in ORGANISATIONS[operation].items() if organisation.on(machine)]
+
+    assert len(here) >= (8 if operation == "attention" else 4)
+
+
+def test_every_trait_that_can_be_declared_has_an_organisation():
+    """And none declares what it cannot."""
+    for operation, traits in DECLARABLE.items():
+        declared = {trait for organisation in TRAITS[operation].values() for trait in organisation.traits}
+
+        assert declared == set(traits), operation
+
+
+def test_a_wrong_result_is_an_alarm():
+    """A number that is off by a hundredth, NaN, and infinity, wherever the radius is finite."""
+    machine, tally = Machine("bfloat16", "FUSED"), Tally()
+    right = ORGANISATIONS["layer_norm"]["divided by the root"]
+    wrong = {
+        "right": right,
+        "off": Organisation(lambda m, case: right.run(m, case) * 1.01 + 0.01),
+        "NaN": Organisation(lambda m, case: right.run(m, case) * np.nan),
+        "infinite": Organisation(lambda m, case: right.run(m, case) + np.inf),
+    }
+    words, case = next(cases("layer_norm", "bfloat16", seed=0))
+    check(case, words, machine, wrong, tally)
+
+    assert {name for name, (worst, _) in tally.every.items() if worst > 1} == {"off", "NaN", "infinite"}
+    assert tally.alarms == 3
+
+
+@pytest.mark.parametrize(("name", "machine"), LIMITS, ids=str)
+def test_the_radius_is_no_wider_than_it_may_be(name, machine):
+    """Where something would be missed if it were: in units of the worst error that correct organisations make."""
+    assert 1 <= tightness(name, Machine(*machine.split())) <= LIMITS[name, machine]
+
+
+def test_machines_round_as_their_class_says():
+    """To the dtype and nothing else, between kernels, in weights, in operands: a third is 1/3 in each way."""
+    third = np.array([1 / 3])
+    names = ("stored", "weights", "operand")
+    rounding = {str(m): [getattr(m, name)(m.loaded(third))[0] != m.loaded(third)[0] for name in names] for m in MACHINES}
+
+    assert rounding == {
+        "float64 STRICT": [False, False, False],
+        "float32 STRICT": [False, False, False],
+        "float32 TF32": [False, False, True],
+        "float16 FUSED": [False, True, False],
+        "float16 EAGER": [True, True, False],
+        "float16 STEPWISE": [False, False, False],
+        "bfloat16 FUSED": [False, True, False],
+        "bfloat16 EAGER": [True, True, False],
+        "bfloat16 STEPWISE": [False, False, False],
+    }
+    assert {str(m) for m in MACHINES} == {f"{dtype} {kind}" for dtype, kinds in PRECISIONS.items() for kind in kinds}
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS)
+def test_any_bits_are_finite_numbers_of_the_dtype(dtype):
+    """Subnormal ones among them, and, where a reach is asked for, none beyond it."""
+    rng = np.random.default_rng(0)
+    numbers, near = any_bits(rng, (4000,), dtype, 0), any_bits(rng, (4000,), dtype, 4)
+    machine = Machine(dtype, "STEPWISE" if "STEPWISE" in PRECISIONS[dtype] else "STRICT")
+
+    for some in (numbers, near):
+        assert (machine.output(machine.loaded(some)) == some).all()
+    assert (np.abs(near) <= 16).all()
+    assert np.abs(numbers).max() > 100 * np.abs(near).max()
