@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 import toise_spec
+from toise.bounds import CLASSES, PRECISIONS
+from toise.bounds import TRAITS as ALLOWED
+from toise.declarations import TRAITS
 from toise.operations import ALWAYS, OPERATIONS
 from toise_spec import SpecError, parse
 
@@ -89,6 +92,26 @@ def test_a_concept_page_gives_the_signature_of_its_operations(name):
 def test_a_concept_page_says_what_an_empty_call_gives(slug):
     """Among its degenerate cases, most of which are a requirement of every operation."""
     assert "GEN-8" in toise_spec.page(slug).split("## Degenerate cases")[1].split("\n## ")[0]
+
+
+def table(page, heading):
+    """Return the rows of the table under a heading: its first cell's code, and the other cells."""
+    rows = re.findall(r"^\| `([\w-]+)` \| (.*) \|$", page.split(f"## {heading}\n")[1].split("\n## ")[0], re.MULTILINE)
+    return {name: cells.split(" | ") for name, cells in rows}
+
+
+def test_the_classes_and_traits_of_the_page_are_those_of_the_code():
+    """In the order from the strictest to the widest, with the dtypes and the operations that have them."""
+    page = toise_spec.page("general")
+    classes, traits = table(page, "Precision classes"), table(page, "Traits")
+
+    assert tuple(classes) == CLASSES
+    for kind, (dtypes, *_) in classes.items():
+        assert set(dtypes.split(", ")) == {dtype for dtype, kinds in PRECISIONS.items() if kind in kinds}
+    assert set(traits) == set(ALLOWED)
+    for trait, (operations, _) in traits.items():
+        spelled = operations.replace("those two", ", ".join(f"`{name}`" for name in ("attention", "multi_head_attention")))
+        assert re.findall(r"`(\w+)`", spelled) == [name for name in TRAITS if trait in TRAITS[name]]
 
 
 def test_every_link_between_pages_leads_somewhere():
