@@ -146,7 +146,7 @@ class Trial:
     rounded: bool = False
     """Whether the radius of any result was asked for: else the verdict is the same in every precision class."""
     wary: bool = False
-    """Whether to note radii that say nothing."""
+    """Whether to note radii that say little."""
     vague: bool = False
     broken: ToiseError | None = None
 
@@ -407,7 +407,7 @@ def _wider(trial: Trial) -> str:
     """Say which trait, or else which looser class, has a radius that holds the errors.
 
     That is no proof of how the backend rounds, and the text says no more than that the radius holds them.  Nothing
-    is said where a number is not finite, or where the radius is so large that it would hold anything.
+    is said where a number is not finite, or where the radius is so large that it would hold wrong formulas too.
     """
     backend, operation, dtype = trial.backend, trial.operation, trial.backend.dtype
     if not all(failure.ratio is not None and np.isfinite(failure.ratio) for failure in trial.failures.values()):

@@ -42,9 +42,9 @@ class Required:
     overflows: int = 0
 
     def vague(self) -> bool:
-        """Tell whether some radius says nothing: it is larger than the largest magnitude of the value, or infinite."""
+        """Tell whether some radius says little: it is more than a quarter of the largest magnitude of the value, or infinite."""
         held = self.radius[np.isfinite(self.radius)]
-        return self.overflows > 0 or bool(held.max(initial=0.0) > np.abs(self.value).max(initial=0.0))
+        return self.overflows > 0 or bool(held.max(initial=0.0) > np.abs(self.value).max(initial=0.0) / 4)
 
 
 # An option without a default: it is always passed.
