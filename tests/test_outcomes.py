@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import toise
+import toise_reference
 import torch
 from misbehaviours import (
     RAISED,
@@ -319,6 +320,41 @@ def test_no_number_makes_toise_fail(number, operation):
     report = toise.verify(backend(element(number), "numpy", operation), operations=[operation], budget="smoke")
 
     assert_rows(report, {"GEN-1": PASS, "GEN-2": PASS, FORMULA[operation]: fail("value" if number == 3e38 else "non-finite")})
+    assert not report.passed
+
+
+# The calls in which a backend gives NaN, and no others.
+WHERE = {
+    "with a mask": ("attention", lambda data, options: options.get("mask") is not None),
+    "with causal": ("attention", lambda data, options: options.get("causal")),
+    "with a scale": ("attention", lambda data, options: options.get("scale") is not None),
+    "in a batch": ("attention", lambda data, options: data[0].ndim > 2),
+    "with one key": ("attention", lambda data, options: data[1].shape[-2] == 1),
+    "with more queries than keys, and causal": (
+        "attention",
+        lambda data, options: options.get("causal") and data[0].shape[-2] > data[1].shape[-2],
+    ),
+    "with an eps": ("layer_norm", lambda data, options: "eps" in options),
+    "for one feature": ("layer_norm", lambda data, options: data[0].shape[-1] == 1),
+    "for long rows": ("layer_norm", lambda data, options: data[0].shape[-1] > 255),
+    "for large numbers": ("layer_norm", lambda data, options: np.abs(data[0]).max(initial=0) > 1e4),
+    "for equal numbers": ("layer_norm", lambda data, options: (data[0] == data[0][..., :1]).all()),
+}
+
+
+@pytest.mark.parametrize("where", WHERE)
+def test_nan_is_a_failure_wherever_it_occurs(where):
+    """A law that compares two calls excuses NaN in both of them; then the formula, tried there too, does not."""
+    operation, spoilt = WHERE[where]
+    right = getattr(toise_reference, operation)
+
+    def sometimes_nan(*data, **options):
+        result = right(*data, **options)
+        return result * np.float32(math.nan) if spoilt(data, options) else result
+
+    report = toise.verify({operation: sometimes_nan}, operations=[operation], budget="smoke")
+
+    assert "not finite" in {row.reason for row in report.results if row.outcome == "FAIL"}
     assert not report.passed
 
 
