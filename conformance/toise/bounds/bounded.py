@@ -102,7 +102,7 @@ class Bounded:
             radius = radius + self.radius @ other.size
         if other.radius.any():
             radius = radius + np.abs(self.value) @ other.radius
-        if size.max(initial=0) > huge:
+        if not size.max(initial=0.0) <= huge:  # NaN is not
             radius = np.where(size > huge, np.inf, radius)
         return self.new(self.value @ other.value, radius)
 
