@@ -49,6 +49,15 @@ def tests_oldest(session: nox.Session) -> None:
     session.run("pytest", "-n", "2", *session.posargs)
 
 
+@nox.session(default=False)
+def soundness(session: nox.Session) -> None:
+    """Hold every correct organisation to its radius, and search for the worst; arguments after `--` go to the campaign."""
+    session.install(*PINNED, ".[test]")
+    results = ROOT / "docs" / "results" / "soundness.md"
+    with session.chdir(ROOT / "benchmarks"):
+        session.run("python", "-m", "soundness", "--climb", "60", "--tightness", "--markdown", str(results), *session.posargs)
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style, layout and spelling."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -17,9 +18,10 @@ from soundness import (
     masked_language_model,
     multi_head_attention,
     residual,
+    with_jax,
 )
 from soundness.cases import cases
-from soundness.machine import UNDECLARED, Machine, Organisation
+from soundness.machine import UNDECLARED, Machine, Organisation, flushing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -37,7 +39,9 @@ CONCEPTS = {
     "mlm_loss": masked_language_model,
     "sequence_log_prob": autoregressive,
 }
-ORGANISATIONS: dict[str, dict[str, Organisation]] = {name: concept.ORGANISATIONS for name, concept in CONCEPTS.items()}
+ORGANISATIONS: dict[str, dict[str, Organisation]] = {
+    name: {**concept.ORGANISATIONS, **with_jax.ORGANISATIONS.get(name, {})} for name, concept in CONCEPTS.items()
+}
 TRAITS: dict[str, dict[str, Organisation]] = {name: concept.TRAITS for name, concept in CONCEPTS.items()}
 LARGE = 1 << 14  # numbers in the inputs, from which on sums that Python adds up are left out
 
@@ -77,14 +81,22 @@ def ratios(got: Array, required: Bounded) -> Array:
     return np.where(np.isinf(required.radius), 0.0, np.where(np.isnan(found), np.inf, found))
 
 
-def result(organisation: Organisation, machine: Machine, case: Case) -> Array:
+def result(organisation: Organisation, machine: Machine, case: Case, *, flushed: bool = False) -> Array:
     """Run an organisation; overflow is its own affair, and the radius excuses it or does not."""
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), flushing() if flushed else contextlib.nullcontext():
         return organisation.run(machine, case)
 
 
-def check(case: Case, words: str, machine: Machine, organisations: Mapping[str, Organisation], tally: Tally) -> None:
-    """Hold every organisation to the radius on one input."""
+def check(
+    case: Case,
+    words: str,
+    machine: Machine,
+    organisations: Mapping[str, Organisation],
+    tally: Tally,
+    *,
+    flushed: bool = False,
+) -> None:
+    """Hold every organisation to the radius on one input; `flushed`: on a processor that flushes subnormal numbers to zero."""
     large = sum(array.size for array in case.arrays.values()) > LARGE
     required: dict[tuple[str, ...], Bounded] = {}
     for name, organisation in organisations.items():
@@ -93,7 +105,7 @@ def check(case: Case, words: str, machine: Machine, organisations: Mapping[str, 
         if organisation.traits not in required:
             required[organisation.traits] = bounded(case, machine, organisation.traits)
         bound = required[organisation.traits]
-        worst = float(ratios(result(organisation, machine, case), bound).max(initial=0.0))
+        worst = float(ratios(result(organisation, machine, case, flushed=flushed), bound).max(initial=0.0))
         tally.checks += 1
         tally.alarms += worst > 1
         tally.implementations.add(name)
@@ -108,10 +120,12 @@ def check(case: Case, words: str, machine: Machine, organisations: Mapping[str, 
 def campaign(
     operation: str, machine: Machine, checks: int, seed: int, organisations: Mapping[str, Organisation] | None = None
 ) -> Tally:
-    """Check one operation in one class until there are enough checks."""
-    tally = Tally()
-    for words, case in cases(operation, machine.dtype, seed):
-        check(case, words, machine, organisations or ORGANISATIONS[operation], tally)
+    """Check one operation in one class until there are enough checks; every fifth input flushed."""
+    tally, table = Tally(), organisations or ORGANISATIONS[operation]
+    quick = {name: organisation for name, organisation in table.items() if not organisation.slow}
+    for at, (words, case) in enumerate(cases(operation, machine.dtype, seed)):
+        flushed = at % 5 == 4
+        check(case, words + ", flushed" * flushed, machine, quick if at % 8 else table, tally, flushed=flushed)
         if tally.checks >= checks:
             break
     return tally

@@ -127,6 +127,7 @@ class Organisation:
     dtypes   that it can compute in
     traits   what a backend has to declare beside its class
     heavy    it is left out where inputs are large
+    slow     it takes part on every eighth input
     takes    the calls that it implements
     """
 
@@ -135,6 +136,7 @@ class Organisation:
     dtypes: tuple[str, ...] = tuple(PRECISIONS)
     traits: tuple[str, ...] = ()
     heavy: bool = False
+    slow: bool = False
     takes: Callable[[Case], bool] = lambda case: True
 
     def on(self, machine: Machine) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 
@@ -16,7 +17,7 @@ def as_markdown(found: dict[str, Any]) -> str:
         rows = [(x["operation"], x["machine"], x["evaluations"], _number(x["worst"]), x["by"]) for x in found["climb"]]
         parts += ["**Search for the worst.**", "", *_table(("operation", "class", "evaluations", "worst", "by"), rows), ""]
     if found["tightness"]:
-        rows = [(x["case"], x["machine"], f"{x['ratio']:.1f}", x["limit"] or "") for x in found["tightness"]]
+        rows = [(x["case"], x["machine"], _factor(x["ratio"]), x["limit"] or "") for x in found["tightness"]]
         parts += ["**Tightness.**", "", *_table(("inputs", "class", "radius / error", "limit"), rows), ""]
     return "\n".join(parts)
 
@@ -43,6 +44,13 @@ def _checks(lines: list[dict[str, Any]]) -> list[str]:
 def _table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> list[str]:
     lines = [f"| {' | '.join(map(str, row))} |" for row in (head, *rows)]
     return [lines[0], "|" + "---|" * len(head), *lines[1:]]
+
+
+def _factor(ratio: float) -> str:
+    """Say by how much a radius is wider than the errors."""
+    if math.isnan(ratio):
+        return "all excused"
+    return "no error" if math.isinf(ratio) else f"{ratio:.1f}"
 
 
 def _number(x: float) -> str:

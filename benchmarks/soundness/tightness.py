@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,14 +39,17 @@ LIMITS = {
 
 
 def tightness(name: str, machine: Machine) -> float:
-    """Return rms(radius) / rms(worst error), over the elements that have a radius; infinity where no error is made."""
+    """Return rms(radius) / rms(worst error), over the elements that have a radius.
+
+    Infinity where no organisation errs, NaN where every element is excused.
+    """
     case = built(CASES[name], machine.dtype)
     required = bounded(case, machine)
     held = np.isfinite(required.radius)
     worst = np.zeros(required.value.shape)
     for organisation in ORGANISATIONS[case.operation].values():
-        if organisation.on(machine) and organisation.takes(case):
+        if organisation.on(machine) and organisation.takes(case) and not organisation.slow:
             worst = np.maximum(worst, np.abs(result(organisation, machine, case) - required.value))
     if not worst[held].any():
-        return float("inf")
+        return math.inf if held.any() else math.nan
     return float(np.sqrt((required.radius[held] ** 2).mean() / (worst[held] ** 2).mean()))
