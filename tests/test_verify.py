@@ -47,7 +47,7 @@ WRONG = """
         weights = np.exp(scores - scores.max(-1, keepdims=True))
         return (weights / weights.sum(-1, keepdims=True) @ v).astype(q.dtype)
 """
-CALL = {"operations": ["layer_norm"], "dtypes": ["float32"], "budget": "smoke", "seed": 3}
+CALL = {"operations": ["layer_norm"], "dtypes": ["float32"], "budget": "standard", "seed": 3}
 ALL = {**CALL, "operations": None}
 HOSTILE = """
     [tool.pytest.ini_options]
@@ -284,7 +284,7 @@ def test_another_seed_explores_other_inputs():
             seen.setdefault(seed, []).append((x.shape, x.tobytes()))
             return toise_reference.layer_norm(x, gamma, beta, eps=eps)
 
-        return toise.verify({"layer_norm": layer_norm}, operations=["layer_norm"], budget="smoke", seed=seed)
+        return toise.verify({"layer_norm": layer_norm}, operations=["layer_norm"], seed=seed)
 
     reports = [recording(seed) for seed in (0, 1)]
 

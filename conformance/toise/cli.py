@@ -87,7 +87,7 @@ def _judging(command: Callable[..., Any]) -> Callable[..., Any]:
                 type=click.Choice(["smoke", "standard", "thorough"]),
                 default="standard",
                 show_default=True,
-                help="How much is tried.",
+                help="How much is tried: smoke is a fixed list of inputs, the others explore too.",
             ),
             click.option(
                 "--seed",

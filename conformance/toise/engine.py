@@ -50,7 +50,7 @@ SUITE = (
     "toise.suite.test_autoregressive",
 )
 # How many examples Hypothesis explores, beside the fixed recipes.
-BUDGETS = {"smoke": 3, "standard": 15, "thorough": 500}
+BUDGETS = {"smoke": 0, "standard": 15, "thorough": 500}
 # With fewer relevant examples than this a requirement has not been tried.
 ENOUGH = 5
 # Where more than this share of the elements is excused, what was compared says too little.
@@ -307,10 +307,11 @@ def _search(trial: Trial, budget: str, seed: int) -> None:
     if fixed_holds:
         if not trial.counts["relevant"] and not trial.counts["irrelevant"]:
             return  # nothing in the fixed list is provided here, and the rest is more of the same
-        if recipes.general is not None:
+        if recipes.general is not None and examples:
             trial.explore(recipes.general, examples, seed)
     if not trial.failures or trial.literal_failures():
         return
+    examples = examples or BUDGETS["standard"]
     if recipes.tiny is not None:
         trial.explore(recipes.tiny, examples, seed)
     if not fixed_holds and not trial.literal_failures() and recipes.general is not None:

@@ -48,7 +48,7 @@ def verify(
     operations     the operations to judge; None means all
     dtypes         "float64", "float32", "float16", "bfloat16"; None means those that the target declares, float32 if none
     device         for example "cuda"; None means the one that the target declares
-    budget         "smoke", "standard" or "thorough": how many examples each requirement is tried on
+    budget         "smoke" (a fixed list of inputs), "standard" or "thorough" (how many more are explored)
     seed           of the exploration; the same seed gives the same report
     declare        what the target declares, as `__toise__` would
     strict         a WARN keeps the report from passing
