@@ -186,7 +186,8 @@ def _slips(scores: Bounded, gap: Array, top: Array, scale: float) -> Array:
     slip = gap * (8 * u + (1 if _power_of_two(scale) else 2) * written + apart)
     slip += scores.radius
     slip += (p.ulps + rescales * (p.ulps + 2)) * u + written + (2 * apart + u) * np.abs(top)
-    chain = inside * max(1.0, rescales, keys / BLOCK)
+    # A contracted exponential must overflow neither itself nor in the format of the weights.
+    chain = inside * max(1.0, rescales, keys / BLOCK) * (REACH / min(REACH, math.log(_coarse(p).huge) - 1))
     if not (chain * (2 * np.abs(top) + gap.max(-1, keepdims=True, initial=0.0)) <= REACH).all():  # NaN is not
         slip[~(chain * (2 * np.abs(top) + gap) <= REACH)] = np.inf
     return slip

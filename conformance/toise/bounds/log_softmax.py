@@ -79,7 +79,8 @@ def log_softmax(logits: Bounded) -> Bounded:
     gap = np.where(possible, -shifted, 0)
     slip = np.where(possible, logits.radius + u * (3 * gap + p.ulps) + 2 * inside * reach, 0)
     rescales = vocab - 1 if "many-rescales" in p.traits else (vocab - 1) // BLOCK
-    lost = (np.isinf(slip) | (reach * inside * max(1, rescales) > REACH)).any(-1, keepdims=True)
+    limit = min(REACH, math.log(p.tensor.huge) - 1)
+    lost = (np.isinf(slip) | (reach * inside * max(1, rescales) > limit)).any(-1, keepdims=True)
     up = np.exp(shifted + slip)  # formed so that 0 * inf cannot arise
     slipped = np.where(slip < 1, terms * np.expm1(np.minimum(slip, 1)), up - terms) / normaliser
     drift = np.log1p(slipped.sum(-1, keepdims=True))
