@@ -2,7 +2,9 @@
 
 Every rule is first-order safe: it bounds the error of any order of summation (Higham, "Accuracy and
 Stability of Numerical Algorithms", 2nd ed., section 3.1: a sum of n terms errs by at most
-gamma_n = (1 + u)^n - 1 of the sum of magnitudes).  `u` always includes 2^-53, so that the radius
+gamma_n = (1 + u)^n - 1 of the sum of magnitudes).  The operands of a product and the additions round in formats
+of their own, as in tensor cores (Blanchard, Higham, Lopez, Mary & Pranesh, "Mixed precision block fused
+multiply-add", SIAM J. Sci. Comput. 2020).  `u` always includes 2^-53, so that the radius
 covers the rounding of the float64 value beside it too.
 """
 
