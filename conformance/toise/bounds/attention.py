@@ -43,7 +43,7 @@ is the smaller of the two.
 errors of each weight, and the sum over keys one more: rel (sum_j p_j |v_j|).  The sum of exponentials, and a result that is
 divided by it last, may be written out: 2 t more.
 
-**Overflow** of a score, of the sum of all allowed values (where it is normalised last), or of an exponential whose argument
+**Overflow** of a score, of a difference of two before they are scaled, of the sum of all allowed values (where it is normalised last), or of an exponential whose argument
 was contracted, excuses the query's results; so does a score that overflows at a key that is hidden by adding -inf to it.
 
 **Traits.**  `rounded-normaliser`: the weights' rounding eta_j is in numerator and normaliser, and moves out by
@@ -119,6 +119,8 @@ def scores(q: Bounded, k: Bounded, scale: float) -> Bounded:
     relative = math.expm1(2 * math.log1p(p.step.u + U64) + math.log1p(stores))
     transposed = k.map(lambda a: a.swapaxes(-1, -2))
     product = q.times(transposed, relative=relative, flushed=(tiny / size, tiny / math.sqrt(size))).stored()
+    # Scaled last, the difference of two products is formed first.
+    product = product.new(product.value, unless_overflow(2 * product.size, p, product.radius))
     value, radius = product.value * scale, product.radius * (abs(scale) * (1 + p.step.u)) + p.step.tiny
     if abs(scale) > 1:
         radius = unless_overflow(np.abs(value) + radius, p, radius)
@@ -168,8 +170,10 @@ def mix(scores: Bounded, allowed: Array, v: Bounded, scale: float) -> Bounded:
 
     magnitudes = np.abs(v.value).sum(-2, keepdims=True) if everything else allowed @ np.abs(v.value)
     radius += 2 * max(_coarse(p).tiny, p.step.tiny) * magnitudes
-    # Normalised last, and block by block, each relative to its own greatest score, the sum may overflow on the way.
+    # Normalised last, and block by block, each relative to its own greatest score, the sum may overflow on the way; no
+    # exponential is then above 1 by more than its slip.
     together = magnitudes + allowed @ v.radius if v.radius.any() else np.broadcast_to(magnitudes, radius.shape)
+    together = together * np.exp(np.minimum(slip.max(-1, keepdims=True, initial=0.0), REACH))
     radius = unless_overflow(together, p, radius)
     lost = np.isinf(slip).any(-1, keepdims=True)
     empty = ~allowed.any(-1, keepdims=True)
