@@ -43,8 +43,9 @@ is the smaller of the two.
 errors of each weight, and the sum over keys one more: rel (sum_j p_j |v_j|).  The sum of exponentials, and a result that is
 divided by it last, may be written out: 2 t more.
 
-**Overflow** of a score, of a difference of two before they are scaled, of the sum of all allowed values (where it is normalised last), or of an exponential whose argument
-was contracted, excuses the query's results; so does a score that overflows at a key that is hidden by adding -inf to it.
+**Overflow** of a score, of a difference of two before they are scaled, of the sum of all allowed values (where it is
+normalised last), or of an exponential whose argument was contracted, excuses the query's results; so does a score that
+overflows at a key that is hidden by adding -inf to it.
 
 **Traits.**  `rounded-normaliser`: the weights' rounding eta_j is in numerator and normaliser, and moves out by
 sum_j p_j eta_j (v_j - out), of which only sum_j p_j |v_j| is in rel: |out| more.
