@@ -1,4 +1,4 @@
-"""Recipes for the tests: those that the suite always tries, those that Hypothesis draws, and what tells their arrays apart."""
+"""Recipes for the tests: those that Hypothesis draws, and what tells their arrays apart."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import hypothesis
 import numpy as np
 from hypothesis import HealthCheck, Phase, given, settings
-from toise.engine import properties
 
 if TYPE_CHECKING:
     from hypothesis import strategies as st
@@ -45,9 +44,3 @@ def drawn(strategy: st.SearchStrategy[Recipe], count: int = 60, seed: int = 0) -
 
     collect()
     return found
-
-
-def suite_recipes(operation: str) -> list[Recipe]:
-    """Return every fixed recipe that a requirement tries an operation on, once."""
-    found = (prop.inputs[operation].fixed for prop in properties() if operation in prop.inputs)
-    return list(dict.fromkeys(recipe for recipes in found for recipe in recipes))

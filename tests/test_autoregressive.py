@@ -19,7 +19,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from misbehaviours import failed, judged
-from recipes_of import digest, suite_recipes
+from recipes_of import digest
+from soundness.cases import suite_recipes
 from toise import bounds
 from toise.bounds import PRECISIONS
 from toise.bounds.bounded import given as exactly

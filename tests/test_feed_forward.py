@@ -13,7 +13,8 @@ import toise
 import torch
 from hypothesis import HealthCheck, given, settings
 from misbehaviours import judged
-from recipes_of import digest, suite_recipes
+from recipes_of import digest
+from soundness.cases import suite_recipes
 from toise.backend import Backend
 from toise.bounds import PRECISIONS
 from toise.engine import properties, property_of

@@ -15,7 +15,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from misbehaviours import judged
-from recipes_of import digest, drawn, suite_recipes
+from recipes_of import digest, drawn
+from soundness.cases import suite_recipes
 from toise.backends import torch_adapter
 from toise.bounds import Bounded
 from toise.engine import properties

@@ -9,7 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from misbehaviours import judged
-from recipes_of import digest, suite_recipes
+from recipes_of import digest
+from soundness.campaign import result
+from soundness.machine import Machine
+from soundness.residual import ORGANISATIONS
 from toise.bounds import PRECISIONS
 from toise.bounds import residual as bound
 from toise.engine import properties
@@ -111,26 +114,8 @@ def test_a_malformed_call_is_refused(mistake):
 
 def in_dtype(case, dtype):
     """Add in the dtype itself, with one rounding."""
-    kind = KINDS[dtype]
-    with np.errstate(all="ignore"):
-        return (case.x.astype(kind) + case.sublayer.astype(kind)).astype(np.float64)
-
-
-def through_float32(case, dtype):
-    """Add in float32, and round to the dtype."""
-    with np.errstate(all="ignore"):
-        return rounded(case.x.astype(np.float32) + case.sublayer.astype(np.float32), dtype)
-
-
-@pytest.mark.parametrize(("dtype", "name"), CLASSES)
-def test_correct_additions_stay_within_the_radius_on_the_suites_recipes(dtype, name):
-    """No false alarm on what the suite always tries: one rounding, or two where a class has room for it."""
-    for recipe in suite_recipes("residual"):
-        case = built(recipe, dtype)
-        required = bound(case.x, case.sublayer, PRECISIONS[dtype][name])
-        assert ratio(in_dtype(case, dtype), required) <= 1, recipe
-        if dtype == "bfloat16":
-            assert ratio(through_float32(case, dtype), required) <= 1, recipe
+    kind = "STEPWISE" if "STEPWISE" in PRECISIONS[dtype] else "STRICT"
+    return result(ORGANISATIONS["in order"], Machine(dtype, kind), case)
 
 
 numbers = arrays(np.float32, 2, elements=st.floats(width=32, allow_nan=False, allow_infinity=False))

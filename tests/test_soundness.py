@@ -3,33 +3,79 @@
 The whole of it is `nox -s soundness`.
 """
 
+import dataclasses
 import itertools
 
 import numpy as np
 import pytest
 from soundness.campaign import CONCEPTS, ORGANISATIONS, TRAITS, Tally, campaign, check
-from soundness.cases import any_bits, cases
+from soundness.cases import any_bits, built, cases, suite_recipes
 from soundness.climb import climb
-from soundness.machine import MACHINES, Machine, Organisation
+from soundness.machine import MACHINES, Machine, Organisation, flushing
 from soundness.tightness import LIMITS, tightness
 from toise.bounds import PRECISIONS
 from toise.declarations import TRAITS as DECLARABLE
 
-FEW = {"attention": 12, "multi_head_attention": 8}
 EVERY = [(operation, machine) for operation in CONCEPTS for machine in MACHINES]
+LARGE = 1000  # elements of a recipe that is tried in one class, in turn
+STEP = {"attention": 18, "multi_head_attention": 18}  # one organisation in so many is tried on a recipe, in turn
+
+
+def organisations(operation, machine):
+    """Return those that a backend with this arithmetic may have, those that declare a trait too."""
+    every = {**ORGANISATIONS[operation], **TRAITS[operation]}
+    return {name: organisation for name, organisation in every.items() if organisation.on(machine) and not organisation.slow}
+
+
+def some(every, turn, step):
+    """Return each `step`-th of them, one at least, and others in the next turn."""
+    step = min(step, len(every))
+    return dict(list(every.items())[turn % step :: step])
+
+
+def assert_sound(tally, every):
+    """Require that none of them left its radius, that all of them took part, and that not everything was excused."""
+    assert {name: worst for name, worst in tally.every.items() if worst[0] > 1} == {}
+    assert tally.implementations == set(every)
+    assert tally.excused < 0.8 * tally.elements
 
 
 @pytest.mark.parametrize(("operation", "machine"), EVERY, ids=str)
-def test_no_correct_organisation_leaves_its_radius(operation, machine):
-    """Each of them, those that declare a trait too, on recipes of the suite, drawn ones and any bits."""
-    every, tally = {**ORGANISATIONS[operation], **TRAITS[operation]}, Tally()
-    every = {name: organisation for name, organisation in every.items() if not organisation.slow}
-    for words, case in itertools.islice(cases(operation, machine.dtype, seed=1), FEW.get(operation, 12)):
-        check(case, words, machine, every, tally)
+def test_no_correct_organisation_leaves_its_radius_on_the_suites_recipes(operation, machine):
+    """Every fixed recipe, each in every class unless it is large, and each with some of the organisations in turn."""
+    every, tally, at = organisations(operation, machine), Tally(), MACHINES.index(machine)
+    for turn, recipe in enumerate(suite_recipes(operation)):
+        if recipe.elements() <= LARGE or turn % len(MACHINES) == at:
+            check(built(recipe, machine.dtype), str(recipe), machine, some(every, turn + at, STEP.get(operation, 10)), tally)
 
-    assert {name: worst for name, worst in tally.every.items() if worst[0] > 1} == {}
-    assert tally.implementations == {name for name, organisation in every.items() if organisation.on(machine)}
-    assert tally.excused < 0.8 * tally.elements
+    assert_sound(tally, every)
+
+
+@pytest.mark.parametrize(("operation", "machine"), EVERY, ids=str)
+def test_no_correct_organisation_leaves_its_radius_on_other_inputs(operation, machine):
+    """Recipes drawn far more widely, the long ones too, and any bits."""
+    every, tally = organisations(operation, machine), Tally()
+    for turn, (words, case) in enumerate(itertools.islice(cases(operation, machine.dtype, seed=1), 30)):
+        if turn % 3:  # the others are recipes of the suite
+            check(case, words, machine, some(every, turn, 4), tally)
+
+    assert_sound(tally, every)
+
+
+@pytest.mark.parametrize("operation", CONCEPTS)
+def test_no_correct_organisation_leaves_its_radius_where_subnormal_numbers_are_flushed(operation):
+    """The processor flushes every subnormal operand and result, products and weights among them."""
+    machine, tally = Machine("float32", "STRICT"), Tally()
+    every = organisations(operation, machine)
+    with flushing() as able:
+        if not able:
+            pytest.skip("this processor has no such mode")
+    fixed = [recipe for recipe in suite_recipes(operation) if recipe.elements() <= LARGE][:12]
+    for turn, (recipe, exponent) in enumerate(itertools.product(fixed, (-62, -64, -125))):
+        case = built(dataclasses.replace(recipe, exponent=exponent), machine.dtype)
+        check(case, f"{recipe} times 2^{exponent}", machine, some(every, turn, 5), tally, flushed=True)
+
+    assert_sound(tally, every)
 
 
 @pytest.mark.parametrize("operation", CONCEPTS)

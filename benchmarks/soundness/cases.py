@@ -12,6 +12,7 @@ import numpy as np
 from toise import inputs
 from toise.arrays import NumpyArrays
 from toise.engine import properties
+from toise.inputs.magnitudes import fitted, storage_of
 
 from soundness.machine import NUMPY
 
@@ -63,13 +64,8 @@ def suite_recipes(operation: str) -> list[Recipe]:
 
 
 def built(recipe: Recipe, dtype: str) -> Case:
-    """Build a recipe's inputs, rounded to a dtype; what that makes infinite becomes the greatest number."""
-    huge = float(ml_dtypes.finfo(NUMPY[dtype]).max)
-
-    def rounded(array: Array) -> Array:
-        return np.clip(NumpyArrays().rounded(np.asarray(array), dtype), -huge, huge)
-
-    return recipe.build(rounded)
+    """Build a recipe's inputs, rounded to a dtype as the suite rounds them."""
+    return recipe.build(lambda array: NumpyArrays().rounded(fitted(np.asarray(array), storage_of(dtype)), dtype))
 
 
 def drawn(operation: str, rng: np.random.Generator, **given: tuple[Any, ...]) -> Recipe:
