@@ -1,56 +1,36 @@
-"""The bounds: no correct organisation leaves the radius, small faults do, and precision is data.
+"""The bounds: a step and a matrix product stay within the radius, small faults leave it, and precision is data.
 
-sound   the organisations of `correct_variants` and torch's own kernels, on the suite's recipes and on drawn ones
+sound   single steps and matrix products; `test_soundness.py` has whole operations
 tight   planted faults, each computed in float64, so that the fault alone is what leaves the radius
 rules   overflow, underflow, empty rows, and what a radius can never be
 """
 
-import contextlib
 import dataclasses
-import functools
 import math
 import operator
 
-import correct_variants as correct
 import hypothesis.extra.numpy as arrays
 import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from soundness.attention import scale_of, whole_rows
+from soundness.campaign import ORGANISATIONS, result
+from soundness.machine import Machine
+from soundness.sums import ORDERS, truncating
 from toise import bounds
 from toise.bounds import Bounded, Format, Precision
 from toise.bounds import attention as attention_bound
 from toise.bounds.formats import ACCUMULATE32, FLOAT32
-from toise.engine import properties
 from toise.inputs import Attention, Case, TokenRows, attention_inputs, token_rows
 from toise.operations import OPERATIONS, allowed_keys
-from torch.nn import functional
-from within import FUSED16, STRICT32, STRICT64, UNDECLARED, bound, built, kept, ratio, rounded
+from within import FUSED16, STRICT32, STRICT64, UNDECLARED, bound, built, kept, ratio
 
 PRECISION = {"float32": STRICT32, "bfloat16": FUSED16}
-ORGANISATIONS = {"attention": correct.ATTENTION, "layer_norm": correct.LAYER_NORM}
 SEARCH = settings(max_examples=100, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-def by_requirement():
-    """Return every fixed recipe of these two concepts once, under the first requirement that has it.
-
-    The other concepts have tests of their own, each in a module of its name.
-    """
-    seen, found = set(), {}
-    for prop in properties():
-        for operation, recipes in prop.inputs.items():
-            if operation not in ORGANISATIONS:
-                continue
-            new = [recipe for recipe in recipes.fixed if recipe not in seen]
-            seen.update(new)
-            if new:
-                found[f"{prop.id} {operation}"] = new
-    return found
-
-
-SUITE_RECIPES = by_requirement()
 LAYOUT = {"mask": ("none", "some", "tail", "one", "empty"), "causal": (False, True)}
 DRAWN = {
     "attention": attention_inputs(**LAYOUT, scale=(None, 0.5, 0.0, -1.0, 0.3), exponent=(0, 1, -1, 2, -8, 4, 8, -30)).general,
@@ -58,83 +38,7 @@ DRAWN = {
 }
 
 
-def run(organisation, case, dtype):
-    """Run a float32 organisation on the inputs of a call; in bfloat16 the weights and the result are rounded."""
-    data = [array.astype(np.float32) for array in case.arrays.values()]
-    with np.errstate(all="ignore"):
-        if case.operation == "layer_norm":
-            got = organisation(*data, case.options.get("eps", 1e-5))
-        else:
-            to_dtype = {} if dtype == "float32" else {"rounded": lambda a: rounded(a, dtype).astype(np.float32)}
-            got = organisation(*data, allowed_keys(case, UNDECLARED["attention"]), scale_of(case), **to_dtype)
-        assert got.dtype == np.float32, "the organisation left float32"
-        return rounded(got, dtype)
-
-
-def scale_of(case):
-    """Return the scale of a call of attention."""
-    return case.options.get("scale", 1 / math.sqrt(case.q.shape[-1]))
-
-
 # --- Sound --------------------------------------------------------------------------------------------
-
-
-def torch_attention(case, dtype, backend=None):
-    """Call torch's own kernel, the one that it picks or the one named."""
-    q, k, v = (torch.from_numpy(array.copy()).to(dtype) for array in case.arrays.values())
-    mask = torch.from_numpy(np.array(allowed_keys(case, UNDECLARED["attention"])))
-    with contextlib.nullcontext() if backend is None else torch.nn.attention.sdpa_kernel(backend):
-        return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=case.options.get("scale")).double().numpy()
-
-
-def torch_layer_norm(case, dtype):
-    """Call torch's own kernel."""
-    x, gamma, beta = (torch.from_numpy(array.copy()).to(dtype) for array in case.arrays.values())
-    return functional.layer_norm(x, x.shape[-1:], gamma, beta, case.options.get("eps", 1e-5)).double().numpy()
-
-
-TORCH = {
-    "attention": {
-        "torch's kernel of its choice": torch_attention,
-        "torch's MATH kernel": functools.partial(torch_attention, backend=torch.nn.attention.SDPBackend.MATH),
-    },
-    "layer_norm": {"torch's kernel": torch_layer_norm},
-}
-
-
-def results(case, dtype, turn=0):
-    """Yield what each correct organisation and each of torch's kernels gives; on large inputs a third of them, in turn."""
-    organisations = list(ORGANISATIONS[case.operation].items())
-    large = sum(array.size for array in case.arrays.values()) > 3000
-    for name, organisation in organisations[turn % 3 :: 3] if large else organisations:
-        yield name, run(organisation, case, dtype)
-    for name, kernel in TORCH[case.operation].items():
-        yield name, kernel(case, getattr(torch, dtype))
-
-
-@pytest.mark.parametrize("dtype", PRECISION)
-@pytest.mark.parametrize("cited", SUITE_RECIPES)
-def test_correct_organisations_stay_within_the_radius_on_the_suites_recipes(cited, dtype):
-    """No false alarm on what the suite always tries, whichever way a correct backend computes."""
-    for turn, recipe in enumerate(SUITE_RECIPES[cited]):
-        case = built(recipe, dtype)
-        required = bound(case, PRECISION[dtype])
-        for name, got in results(case, dtype, turn):
-            assert ratio(got, required) <= 1, f"{name} on {recipe}"
-
-
-@pytest.mark.parametrize("dtype", PRECISION)
-@pytest.mark.parametrize("operation", ORGANISATIONS)
-def test_correct_organisations_stay_within_the_radius_on_drawn_recipes(operation, dtype):
-    """No false alarm where Hypothesis looks for one: masks, orders, scales and sizes in any combination."""
-
-    @SEARCH
-    @given(DRAWN[operation], st.sampled_from(sorted(ORGANISATIONS[operation])))
-    def search(recipe, name):
-        case = built(recipe, dtype)
-        assert ratio(run(ORGANISATIONS[operation][name], case, dtype), bound(case, PRECISION[dtype])) <= 1
-
-    search()
 
 
 @st.composite
@@ -149,14 +53,12 @@ UNDERFLOW = np.full((1, 1), 2.0**-75 * (1 + 2.0**-23), np.float32)  # its square
 
 
 @SEARCH
-@example((UNDERFLOW, UNDERFLOW), correct.one_by_one)
-@given(
-    sums_of_products(), st.sampled_from([correct.one_by_one, correct.backwards, correct.pairwise, correct.lanes, correct.fused])
-)
-def test_a_matrix_product_stays_within_its_radius_in_any_order(matrices, product):
+@example((UNDERFLOW, UNDERFLOW), "one by one")
+@given(sums_of_products(), st.sampled_from(["one by one", "backwards", "in pairs", "in lanes", "fused"]))
+def test_a_matrix_product_stays_within_its_radius_in_any_order(matrices, order):
     """The rule that everything rests on, for numbers of any size."""
     with np.errstate(all="ignore"):
-        got = product(*matrices)
+        got = ORDERS[order](Machine("float32", "STRICT"), *matrices)
         a, b = (bounds.bounded.given(matrix, STRICT32) for matrix in matrices)
         assert ratio(got.astype(np.float64), a @ b) <= 1
 
@@ -428,23 +330,6 @@ def test_a_small_normal_input_may_not_be_flushed(case, dtype):
     assert ratio(np.zeros(required.value.shape), required) > 1
 
 
-@pytest.mark.parametrize("operation", ORGANISATIONS)
-def test_correct_organisations_stay_within_the_radius_when_subnormal_numbers_are_flushed(operation):
-    """The processor flushes every subnormal operand and result, products and weights among them."""
-    fixed = {"attention": attention_inputs(mask=("some",)), "layer_norm": token_rows()}[operation].fixed
-    for recipe in (dataclasses.replace(recipe, exponent=exponent) for recipe in fixed[:10] for exponent in (-62, -64)):
-        case = built(recipe, "float32")
-        required = bound(case, STRICT32)
-        if not torch.set_flush_denormal(True):
-            pytest.skip("this processor has no such mode")
-        try:
-            flushed = list(results(case, "float32"))
-        finally:
-            torch.set_flush_denormal(False)
-        for name, got in flushed:
-            assert ratio(got, required) <= 1, f"{name} on {recipe}"
-
-
 @pytest.mark.parametrize("precision", [STRICT64, STRICT32, FUSED16], ids=["float64", "float32", "bfloat16"])
 def test_a_query_without_any_key_has_the_value_zero_and_no_radius_but_for_flushing(precision):
     """Nothing is rounded there but a zero, when it is stored and when it is returned; what the row must be, ATT-18 says."""
@@ -540,17 +425,16 @@ MODERATE = {
 }
 
 
-@pytest.mark.parametrize("operation", TORCH)
-def test_a_new_precision_is_data(operation):
-    """float16, which no class of version 0.1 has, is judged with a Format and a Precision written here.
+@pytest.mark.parametrize(("operation", "kernel"), [("attention", "torch, its choice"), ("layer_norm", "torch")])
+def test_a_new_precision_is_data(operation, kernel):
+    """torch's float16 kernels hold a Format and a Precision that are written here, and float32's refuses them.
 
-    torch's float16 kernels hold it, and float32's precision refuses them: it is the data that decides.
+    It is the data that decides.
     """
-    kernel = next(iter(TORCH[operation].values()))
     float16, float32 = [], []
     for recipe in MODERATE[operation].fixed:
         case = recipe.build(lambda array: array.astype(np.float16).astype(np.float64))
-        got = kernel(case, torch.float16)
+        got = result(ORGANISATIONS[operation][kernel], Machine("float16", "FUSED"), case)
         for ratios, precision in ((float16, FUSED_FLOAT16), (float32, STRICT32)):
             ratios.append(ratio(got, OPERATIONS[operation].required(case, UNDECLARED[operation], precision)))
 
@@ -566,7 +450,9 @@ def test_sums_that_truncate_need_the_precision_that_allows_it():
     k = np.array([np.zeros(1024), np.full(1024, 0.99 * 2.0**-23)])
     k[1, 0] = 1
     case = attention_case(np.ones((1, 1024)), k.astype(np.float32), [[0.0], [1.0]], scale=1.0)
-    got = run(functools.partial(correct.whole_rows, product=correct.truncating), case, "float32")
+    data = (array.astype(np.float32) for array in case.arrays.values())
+    # Of this class it is the accumulator alone that takes part: the greatest weight, 1, is not rounded.
+    got = whole_rows(Machine("bfloat16", "FUSED"), *data, np.ones((1, 2), bool), 1.0, order=truncating)
 
     assert ratio(got, bound(case, TENSOR_CORES)) <= 1
     assert ratio(got, bound(case, STRICT32)) > 1
