@@ -1,20 +1,19 @@
 """The feed-forward network: its reference, its bound, its inputs, and the mistakes that its requirements name."""
 
-import dataclasses
-import functools
 import math
 from fractions import Fraction
 
-import correct_variants as correct
 import ml_dtypes
 import numpy as np
 import pytest
 import toise
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, settings
 from misbehaviours import judged
 from recipes_of import digest
-from soundness.cases import suite_recipes
+from soundness.campaign import result
+from soundness.feed_forward import ORGANISATIONS
+from soundness.machine import Machine
 from toise.backend import Backend
 from toise.bounds import PRECISIONS
 from toise.engine import properties, property_of
@@ -22,7 +21,6 @@ from toise.inputs import Case, FeedForward, feed_forward, feed_forward_inputs
 from toise.targets import load
 from toise.verdict import Violation
 from toise_reference import feed_forward as reference
-from torch.nn import functional
 from within import STRICT32, STRICT64, bound, built, kept, ratio, rounded
 
 BFLOAT16 = ml_dtypes.bfloat16
@@ -185,169 +183,15 @@ def test_the_reference_and_the_bounds_agree_with_fractions():
 # --- The bound: sound ---------------------------------------------------------------------------------
 
 
-def bias_last(x, w, b, product):
-    """Add the bias to the finished sum."""
-    return product(x, w) + b
-
-
-def bias_first(x, w, b, product):
-    """Let the sum start from the bias, as a loop over a buffer does."""
-    return _from_start(x, w, np.broadcast_to(b, (x.shape[-2], w.shape[-1])))
-
-
-def _from_start(x, w, total):
-    for c in range(x.shape[-1]):
-        total = total + x[:, c, None] * w[c]
-    return total
-
-
-def bias_within(x, w, b, product):
-    """Take the bias for a product with 1, in the middle of the others."""
-    half = x.shape[-1] // 2
-    return product(np.insert(x, half, 1, axis=-1), np.insert(w, half, b, axis=0))
-
-
-def in_blocks(x, w, b, product, block=16):
-    """Add up partial sums, each of a block of rows, the bias after the first."""
-    parts = [product(x[:, at : at + block], w[at : at + block]) for at in range(0, x.shape[-1], block)]
-    return functools.reduce(np.add, parts[1:], parts[0] + b)
-
-
-def network(x, w1, b1, w2, b2, *, layer=bias_last, product=correct.matmul, written=lambda a: a):
-    """Compute the network in float32; `written` rounds what is written out between kernels."""
-    hidden = np.maximum(written(layer(x, w1, b1, product)), np.float32(0))
-    return layer(hidden, w2, b2, product)
-
-
-def every_array_written(x, w1, b1, w2, b2, *, written=lambda a: a):
-    """Give each operation a kernel of its own: product, bias, ReLU, product, bias."""
-    z = written(written(x @ w1) + b1)
-    return written(written(np.maximum(z, np.float32(0))) @ w2) + b2
-
-
-def truncated(x, w, b, product):
-    """Accumulate exactly and cut towards zero, as a tensor core may: within bfloat16's float32 accumulator alone."""
-    return correct.truncating(x, w) + b
-
-
-ORGANISATIONS = {
-    "BLAS": network,
-    "one by one": functools.partial(network, product=correct.one_by_one),
-    "backwards": functools.partial(network, product=correct.backwards),
-    "pairwise": functools.partial(network, product=correct.pairwise),
-    "four lanes": functools.partial(network, product=correct.lanes),
-    "fused multiply-add": functools.partial(network, product=correct.fused),
-    "bias first": functools.partial(network, layer=bias_first),
-    "bias within": functools.partial(network, layer=bias_within, product=correct.one_by_one),
-    "blocks of 16": functools.partial(network, layer=in_blocks),
-    "every array written": every_array_written,
-}
-
-
-def run(organisation, case, dtype, precision):
-    """Run an organisation on the inputs of a call, as the precision class lets it round."""
-    data = [array.astype(np.float32) for array in case.arrays.values()]
-    data[0] = data[0].reshape(-1, case.x.shape[-1])
-    written = {"written": lambda a: rounded(a, dtype).astype(np.float32)} if precision == "EAGER" else {}
-    with np.errstate(all="ignore"):
-        got = organisation(*data, **written)
-    assert got.dtype == np.float32, "the organisation left float32"
-    return rounded(got, dtype).reshape(case.x.shape)
-
-
-def stepwise(case, layer):
-    """Run every step in bfloat16, one at a time."""
-    data = [array.astype(BFLOAT16) for array in case.arrays.values()]
-    x, w1, b1, w2, b2 = data[0].reshape(-1, case.x.shape[-1]), *data[1:]
-    with np.errstate(all="ignore"):
-        got = layer(np.maximum(layer(x, w1, b1), BFLOAT16(0)), w2, b2)
-    assert got.dtype == BFLOAT16
-    return got.astype(np.float64).reshape(case.x.shape)
-
-
-def narrow_bias_first(x, w, b):
-    """Start from the bias."""
-    return _from_start(x, w, np.broadcast_to(b, (x.shape[0], w.shape[1])))
-
-
-def narrow_bias_last(x, w, b):
-    """Add the bias at the end."""
-    return _from_start(x, w, np.zeros((x.shape[0], w.shape[1]), BFLOAT16)) + b
-
-
-def narrow_workers(x, w, b):
-    """Let two workers take half of the rows each, in float32, and add what they wrote out in bfloat16."""
-    half = x.shape[-1] // 2
-    parts = [x[:, at].astype(np.float32) @ w[at].astype(np.float32) for at in (slice(half), slice(half, None))]
-    return parts[0].astype(BFLOAT16) + parts[1].astype(BFLOAT16) + b
-
-
-def torch_network(case, dtype):
-    """Call torch's own kernels."""
-    x, w1, b1, w2, b2 = (torch.from_numpy(array.copy()).to(getattr(torch, dtype)) for array in case.arrays.values())
-    return functional.linear(functional.relu(functional.linear(x, w1.T, b1)), w2.T, b2).double().numpy()
-
-
-@pytest.mark.parametrize(("dtype", "precision"), [("float32", "STRICT"), ("bfloat16", "FUSED"), ("bfloat16", "EAGER")])
-def test_correct_organisations_stay_within_the_radius_on_the_suites_recipes(dtype, precision):
-    """No false alarm on what the suite always tries, whichever way a correct backend computes; large inputs take turns."""
-    for turn, recipe in enumerate(suite_recipes("feed_forward")):
-        case = built(recipe, dtype)
-        required = bound_in(case, dtype, precision)
-        names = list(ORGANISATIONS)
-        for name in names[turn % 3 :: 3] if recipe.elements() > 2000 else names:
-            assert ratio(run(ORGANISATIONS[name], case, dtype, precision), required) <= 1, f"{name} on {recipe}"
-        if precision != "FUSED":
-            assert ratio(torch_network(case, dtype), required) <= 1, f"torch on {recipe}"
-        if dtype == "bfloat16" and recipe.elements() <= 2000:
-            cut = functools.partial(network, layer=truncated)
-            assert ratio(run(cut, case, dtype, precision), required) <= 1, f"truncated on {recipe}"
-
-
-@pytest.mark.parametrize(("dtype", "precision"), [("float32", "STRICT"), ("bfloat16", "EAGER")])
-def test_correct_organisations_stay_within_the_radius_on_drawn_recipes(dtype, precision):
-    """No false alarm where Hypothesis looks for one: sizes, biases and exponents in any combination."""
-
-    @SEARCH
-    @given(feed_forward_inputs(exponent=(0, 4, -9, 30, -30, -62)).general)
-    def search(recipe):
-        case = built(recipe, dtype)
-        for name in ("one by one", "bias first", "every array written"):
-            assert ratio(run(ORGANISATIONS[name], case, dtype, precision), bound_in(case, dtype, precision)) <= 1, name
-
-    search()
-
-
-@pytest.mark.parametrize("layer", [narrow_bias_first, narrow_bias_last, narrow_workers])
-def test_bfloat16_steps_stay_within_the_widest_class(layer):
-    """Sums of bfloat16 numbers, and partial sums that two workers write out, on every recipe of moderate size."""
-    for recipe in (recipe for recipe in suite_recipes("feed_forward") if recipe.elements() <= 3000):
-        case = built(recipe, "bfloat16")
-        assert ratio(stepwise(case, layer), bound_in(case, "bfloat16", "STEPWISE")) <= 1, recipe
-
-
 def test_a_bias_that_the_sum_starts_from_loses_what_is_far_smaller():
     """Each of 512 products is half a unit of a bias of 1, and is rounded away: a bias that is added last loses nothing."""
     case = case_of(np.ones((1, 512)), np.full((512, 1), 2.0**-24), [1.0], np.eye(1, 512), np.zeros(512))
-    first, last = (run(ORGANISATIONS[name], case, "float32", "STRICT")[0, 0] for name in ("bias first", "one by one"))
+    strict = Machine("float32", "STRICT")
+    first, last = (result(ORGANISATIONS[name], strict, case)[0, 0] for name in ("bias first", "products one by one"))
     required = bound(case, STRICT32)
 
     assert (first, last) == (1, 1 + 2.0**-15)
     assert 0 < (last - first) / required.radius[0, 0] <= 1
-
-
-def test_subnormal_numbers_may_be_flushed():
-    """The processor flushes every subnormal operand and result, products and weights among them."""
-    for recipe in (dataclasses.replace(recipe, exponent=-125) for recipe in feed_forward.FIXED[:12]):
-        case = built(recipe, "float32")
-        required = bound(case, STRICT32)
-        if not torch.set_flush_denormal(True):
-            pytest.skip("this processor has no such mode")
-        try:
-            flushed = [torch_network(case, "float32"), run(ORGANISATIONS["one by one"], case, "float32", "STRICT")]
-        finally:
-            torch.set_flush_denormal(False)
-        assert max(ratio(got, required) for got in flushed) <= 1, recipe
 
 
 def test_where_a_correct_computation_may_overflow_the_radius_is_infinite():
@@ -379,31 +223,6 @@ def test_near_zero_a_unit_may_be_either_on_or_off():
     radius = bound(case, STRICT32).radius[0, 0]
 
     assert 0 < radius <= 16 * 2.0**-24
-
-
-SMALL = FeedForward(lead=(16,), d_model=8, d_ff=8, content="normal", b1="normal", b2="normal")
-
-
-@pytest.mark.parametrize(
-    ("recipe", "dtype", "precision", "factor"),
-    [
-        (SMALL, "float32", "STRICT", 25),
-        (SMALL, "bfloat16", "FUSED", 3),
-        (SMALL, "bfloat16", "EAGER", 5),
-        # Long sums in float32: the bound grows with the number of terms, and errors that happen to cancel do not.
-        (feed_forward.USUAL, "float32", "STRICT", 800),
-        (feed_forward.USUAL, "bfloat16", "FUSED", 3),
-        (feed_forward.USUAL, "bfloat16", "EAGER", 18),
-    ],
-)
-def test_the_radius_is_a_stated_multiple_of_what_correct_organisations_err_by(recipe, dtype, precision, factor):
-    """On random numbers: the root mean square of the radii beside that of the worst errors among all organisations."""
-    case = built(recipe, dtype)
-    required = bound_in(case, dtype, precision)
-    chosen = [organisation for name, organisation in ORGANISATIONS.items() if name != "pairwise"]
-    worst = np.max([np.abs(run(organisation, case, dtype, precision) - required.value) for organisation in chosen], axis=0)
-
-    assert np.sqrt((required.radius**2).mean()) <= factor * np.sqrt((worst**2).mean())
 
 
 def bound_in(case, dtype, precision):

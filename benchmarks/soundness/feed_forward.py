@@ -54,6 +54,12 @@ def in_blocks(m: Machine, x: Array, w: Array, b: Array, order: Order, *, block: 
     return functools.reduce(np.add, parts[1:], parts[0] + b)
 
 
+def two_workers(m: Machine, x: Array, w: Array, b: Array, order: Order) -> Array:
+    """Let two workers take half of the rows each, in a wider format, and add what they hand over."""
+    wide_x, wide_w, half = m.operand(x).astype(m.wide), m.operand(w).astype(m.wide), x.shape[-1] // 2
+    return m.rounded(wide_x[..., :half] @ wide_w[:half]) + m.rounded(wide_x[..., half:] @ wide_w[half:]) + b
+
+
 def network(
     m: Machine, x: Array, w1: Array, b1: Array, w2: Array, b2: Array, *, layer: Layer = bias_last, order: Order = by_library
 ) -> Array:
@@ -119,6 +125,7 @@ ORGANISATIONS: dict[str, Organisation] = {
     "bias first": Organisation(in_numpy(network, layer=bias_first), heavy=True),
     "bias within": made(layer=bias_within, order=ORDERS["one by one"]),
     "blocks of 16": made(layer=in_blocks),
+    "two workers": made(layer=two_workers),
     "one kernel": Organisation(in_numpy(one_kernel)),
     "torch, linear": Organisation(torch_linear, classes=("STRICT", "EAGER")),
     "torch, addmm": Organisation(torch_addmm, classes=("STRICT", "EAGER")),
