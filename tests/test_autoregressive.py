@@ -1,16 +1,14 @@
 """Autoregressive factorisation: the reference and log_softmax, the bounds, the inputs, the classic mistakes by name, and correct variants.
 
-sound   organisations of log_softmax and of the sum, as kernels, compilers and textbooks have them, in float32 and bfloat16
-tight   how far the radius is above what those organisations err by, and faults that it must see
+sound   correct organisations of log_softmax on rows that one of them finds hard; `test_soundness.py` has whole sequences
+tight   faults that the radius must see
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 
-import ml_dtypes
 import mpmath
 import numpy as np
 import pytest
@@ -20,7 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from misbehaviours import failed, judged
 from recipes_of import digest
-from soundness.cases import suite_recipes
+from soundness.attention import greatest
+from soundness.autoregressive import ROWS, following, torch_sequence
+from soundness.machine import Machine
 from toise import bounds
 from toise.bounds import PRECISIONS
 from toise.bounds.bounded import given as exactly
@@ -29,9 +29,9 @@ from toise.inputs import RECIPE_VERSION, Case, SequenceLogProb, sequence_log_pro
 from toise.inputs.autoregressive import CHOICES, FIXED
 from toise.operations import OPERATIONS
 from toise_reference import log_softmax, sequence_log_prob
-from within import EAGER16, FUSED16, STEPWISE16, STRICT32, STRICT64, bound, built, ratio, rounded
+from within import EAGER16, FUSED16, STRICT32, STRICT64, bound, built, ratio, rounded
 
-F32, BF16 = np.float32, ml_dtypes.bfloat16
+F32 = np.float32
 INF, LN3 = math.inf, math.log(3)
 DIGITS = mpmath.MPContext()
 DIGITS.dps = 60
@@ -179,216 +179,12 @@ def test_the_reference_and_the_bounds_agree_with_sixty_digits(recipe):
         assert abs(DIGITS.mpf(float(value)) - by_digits) <= float(required.radius)
 
 
-# --- Correct organisations of log_softmax ---------------------------------------------------------------
-#
-# Each computes in the dtype of the array that it is given; `stored` rounds what is written out between two kernels.
-
-
-def as_is(array):
-    """Write nothing out."""
-    return array
-
-
-def to_bfloat16(array):
-    """Write out in bfloat16, and read again."""
-    return array.astype(BF16).astype(F32)
-
-
-def greatest(x):
-    """Return the greatest logit of each row, 0 where all are -inf, as in a block of the vocabulary."""
-    top = x.max(axis=-1, keepdims=True)
-    return np.where(np.isneginf(top), top.dtype.type(0), top)
-
-
-def one_by_one(x, step=1):
-    """Add each row up from the first to the last, or backwards."""
-    total = np.zeros((*x.shape[:-1], 1), x.dtype)
-    for at in range(x.shape[-1])[::step]:
-        total = total + x[..., at, None]
-    return total
-
-
-def in_pairs(x):
-    """Add neighbours, then neighbours of those."""
-    while x.shape[-1] > 1:
-        odd = x[..., x.shape[-1] // 2 * 2 :]
-        x = np.concatenate([x[..., :-1:2] + x[..., 1::2], odd], axis=-1)
-    return x
-
-
-def by_numpy(x):
-    """Leave the order to NumPy."""
-    return x.sum(axis=-1, keepdims=True)
-
-
-def exp_by_2(x):
-    """Take base 2, as GPUs do."""
-    return np.exp2(x * x.dtype.type(math.log2(math.e)))
-
-
-def log_by_2(x):
-    """Take base 2, as GPUs do."""
-    return np.log2(x) * x.dtype.type(math.log(2))
-
-
-def wrong_by_2_ulp(function, side, beside=0.0):
-    """Let a function err by almost 2 ulp, and by `beside` absolutely, upwards or downwards, in float32."""
-
-    def call(x):
-        if x.dtype != F32:
-            return function(x)
-        return np.where(x == 0, F32(1), (function(x.astype(float)) * (1 + side * 3 * 2.0**-24) + side * beside).astype(F32))
-
-    return call
-
-
-EXP_ABOVE, EXP_BELOW = wrong_by_2_ulp(np.exp, 1), wrong_by_2_ulp(np.exp, -1)
-LOG_ABOVE, LOG_BELOW = wrong_by_2_ulp(np.log, 1, 2.0**-23), wrong_by_2_ulp(np.log, -1, 2.0**-23)
-
-
-def textbook(x, stored, *, exp=np.exp, log=np.log, add=one_by_one):
-    """(x - top) - log sum exp(x - top)."""
-    shifted = stored(x - greatest(x))
-    return shifted - stored(log(stored(add(stored(exp(shifted))))))
-
-
-def log_sum_exp(x, *, exp=np.exp, log=np.log):
-    """Top + log sum exp(x - top)."""
-    return greatest(x) + log(one_by_one(exp(x - greatest(x))))
-
-
-def less_lse(x, stored, **parts):
-    """x - logsumexp(x)."""
-    return x - stored(log_sum_exp(x, **parts))
-
-
-def in_base_2(x, stored, *, contracted=False):
-    """Everything times log2 e, the shift too, and the result times ln 2; with one rounding for product and shift."""
-    factor = x.dtype.type(math.log2(math.e))
-    power, top = x * factor, greatest(x) * factor
-    shifted = (x.astype(float) * float(factor) - top).astype(x.dtype) if contracted else power - top
-    return (power - (top + np.log2(one_by_one(np.exp2(shifted))))) * x.dtype.type(math.log(2))
-
-
-def of_difference(a, b):
-    """exp(a - b)."""
-    return np.exp(a - b)
-
-
-def of_difference_above(a, b):
-    """exp(a - b), 2 ulp too large."""
-    return EXP_ABOVE(a - b)
-
-
-def of_difference_contracted(a, b):
-    """exp2(a c - b c), where the second product is rounded, and the first is not before the two are subtracted."""
-    factor = F32(math.log2(math.e))
-    return np.exp2((a.astype(float) * float(factor) - b * factor).astype(F32))
-
-
-def online(x, stored, *, block=1, exp=of_difference):
-    """Rescale the normaliser whenever a greater logit comes (Milakov & Gimelshein 2018)."""
-    top, total = np.full_like(x[..., :1], -np.inf), np.zeros_like(x[..., :1])
-    for start in range(0, x.shape[-1], block):
-        part = x[..., start : start + block]
-        new = np.maximum(top, part.max(axis=-1, keepdims=True))
-        shift = np.where(np.isneginf(new), x.dtype.type(0), new)
-        total = total * exp(top, shift) + one_by_one(exp(part, shift))
-        top = new
-    return x - top - np.log(total)
-
-
-def log_add_exp(x, stored):
-    """Merge one logit after the other into a log-sum-exp, as `np.logaddexp.reduce` does."""
-    return x - np.logaddexp.reduce(x, axis=-1, keepdims=True)
-
-
-def in_parts(x, stored, parts=3):
-    """Give each part of the vocabulary to another worker, and combine their log-sum-exps."""
-    pieces = np.array_split(np.arange(x.shape[-1]), min(parts, x.shape[-1]))
-    each = [stored(log_sum_exp(x[..., at])) for at in pieces]
-    return x - stored(log_sum_exp(np.concatenate(each, axis=-1)))
-
-
-KERNELS = {
-    "one by one": textbook,
-    "backwards": functools.partial(textbook, add=functools.partial(one_by_one, step=-1)),
-    "in pairs": functools.partial(textbook, add=in_pairs),
-    "NumPy's sum": functools.partial(textbook, add=by_numpy),
-    "exp2 and log2": functools.partial(textbook, exp=exp_by_2, log=log_by_2),
-    "2 ulp above": functools.partial(textbook, exp=EXP_ABOVE, log=LOG_ABOVE),
-    "2 ulp below": functools.partial(textbook, exp=EXP_BELOW, log=LOG_BELOW),
-    "less log-sum-exp": less_lse,
-    "less log-sum-exp, 2 ulp above": functools.partial(less_lse, exp=EXP_ABOVE, log=LOG_ABOVE),
-    "less log-sum-exp, 2 ulp below": functools.partial(less_lse, exp=EXP_BELOW, log=LOG_BELOW),
-    "three parts of the vocabulary": in_parts,
-}
-# A running normaliser, and base 2 without a shift beforehand, are for float32 inside a kernel.
-INSIDE = {
-    "base 2": in_base_2,
-    "base 2, contracted": functools.partial(in_base_2, contracted=True),
-    "online": online,
-    "online in blocks of 16": functools.partial(online, block=16),
-    "online, 2 ulp above": functools.partial(online, exp=of_difference_above),
-    "online, contracted": functools.partial(online, exp=of_difference_contracted),
-    "logaddexp": log_add_exp,
-}
-ORGANISATIONS = {**KERNELS, **INSIDE}
-# A running normaliser that is rescaled, or merged, at every logit is declared.
-MANY_RESCALES = tuple(name for name in INSIDE if name.startswith(("online, ", "logaddexp")) or name == "online")
-CLASSES = {"STRICT": STRICT32, "FUSED": FUSED16, "EAGER": EAGER16, "STEPWISE": STEPWISE16}
-
-
-def class_of(kind, name):
-    """Return the class in which an organisation is judged, with the trait that it has to declare."""
-    traits = frozenset({"many-rescales"} if name.startswith(MANY_RESCALES) and "blocks" not in name else ())
-    return dataclasses.replace(CLASSES[kind], traits=traits)
-
-
-def following(scores, tokens):
-    """Pick the score of the token that follows each row."""
-    return np.take_along_axis(scores[..., :-1, :], tokens[..., 1:, None], axis=-1)[..., 0]
-
-
-def rows_of(logits, kind):
-    """Yield what each organisation makes of whole rows, in a class of precision."""
-    stored = to_bfloat16 if kind == "EAGER" else as_is
-    with np.errstate(all="ignore"):
-        for name, organisation in (KERNELS if kind == "STEPWISE" else ORGANISATIONS).items():
-            yield name, organisation(logits.astype(BF16 if kind == "STEPWISE" else F32), stored)
-
-
-def sums_of(case, kind):
-    """Yield what each organisation gives for log P of the sequences, in a class of precision."""
-    stored = to_bfloat16 if kind == "EAGER" else as_is
-    output = as_is if kind == "STRICT" else to_bfloat16
-    with np.errstate(all="ignore"):
-        for name, rows in rows_of(case.logits, kind):
-            steps = stored(following(rows, case.tokens))
-            for order, step in (("forwards", 1), ("backwards", -1)):
-                yield f"{name}, {order}", output(one_by_one(steps, step)[..., 0].astype(F32))
-        if kind != "STEPWISE":
-            logits = case.logits.astype(F32)
-            lse = stored(log_sum_exp(logits))[..., :-1, 0]
-            apart = stored(one_by_one(following(logits, case.tokens))) - stored(one_by_one(lse))
-            yield "logits and log-sum-exps added up apart", output(apart[..., 0])
-
-
-def torch_sums(case, dtype, *, upcast=False):
-    """Yield what torch's functions give, on the logits as they are, or made float32 first."""
-    logits, tokens = torch.from_numpy(case.logits.copy()).to(dtype)[..., :-1, :], torch.from_numpy(case.tokens.copy())[..., 1:]
-    logits = logits.float() if upcast else logits
-    loss = torch.nn.functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), tokens.reshape(-1), reduction="none")
-    steps = {
-        "log_softmax": logits.log_softmax(-1).gather(-1, tokens[..., None])[..., 0],
-        "cross_entropy": -loss.reshape(tokens.shape),
-        "logsumexp": logits.gather(-1, tokens[..., None])[..., 0] - logits.logsumexp(-1),
-    }
-    for name, each in steps.items():
-        yield f"torch {name}", each.sum(-1).double().numpy()
-
-
 # --- Sound --------------------------------------------------------------------------------------------
+
+
+def same(array):
+    """Leave an array as it is."""
+    return array
 
 
 def nasty(kind, vocab, seed):
@@ -419,35 +215,42 @@ NASTY = (
 )  # fmt: skip
 
 
+STRICT = Machine("float32", "STRICT")
+CLASSES = {"STRICT": STRICT, **{kind: Machine("bfloat16", kind) for kind in ("FUSED", "EAGER", "STEPWISE")}}
+
+
+def bound_of_result(logits, machine, *traits):
+    """Bound the log-probabilities of all tokens, rounded to the dtype; in STRICT they are numbers of the dtype already."""
+    required = bound_of_rows(logits, dataclasses.replace(machine.precision, traits=frozenset(traits)))
+    return required if machine.kind == "STRICT" else required.stored().output()
+
+
+def result_of_rows(rows, logits, machine):
+    """Return what an organisation makes of all tokens."""
+    with np.errstate(all="ignore"):
+        return machine.output(rows(machine, machine.loaded(logits)))
+
+
 @pytest.mark.parametrize("kind", CLASSES)
 @pytest.mark.parametrize("content", NASTY)
 def test_correct_organisations_of_log_softmax_stay_within_the_radius(content, kind):
     """No false alarm, whichever way a correct backend computes."""
+    machine = CLASSES[kind]
     for seed, vocab in enumerate((1, 2, 3, 8, 17, 64, 129, 513)):
-        logits = rounded(nasty(content, vocab, seed), "float32" if kind == "STRICT" else "bfloat16")
-        for name, got in rows_of(logits, kind):
-            required = bound_of_rows(logits, class_of(kind, name))
-            required = required if kind == "STRICT" else required.stored().output()
-            assert ratio(got if kind in ("STRICT", "STEPWISE") else to_bfloat16(got), required) <= 1, (name, vocab)
-
-
-@pytest.mark.parametrize("kind", CLASSES)
-def test_correct_organisations_stay_within_the_radius_on_the_suites_recipes(kind):
-    """No false alarm on what the suite always tries; on large inputs a third of them, in turn."""
-    for turn, recipe in enumerate(suite_recipes("sequence_log_prob")):
-        case = built(recipe, "float32" if kind == "STRICT" else "bfloat16")
-        for at, (name, got) in enumerate(sums_of(case, kind)):
-            if case.logits.size < 1000 or (at + turn) % 3 == 0:
-                assert ratio(got, bound(case, class_of(kind, name))) <= 1, (name, recipe)
+        logits = rounded(nasty(content, vocab, seed), machine.dtype)
+        for name, (rows, classes, traits) in ROWS.items():
+            if kind in classes:
+                required = bound_of_result(logits, machine, *traits)
+                assert ratio(result_of_rows(rows, logits, machine), required) <= 1, (name, vocab)
 
 
 def test_rescaling_at_every_logit_needs_its_declaration():
     """Far from zero, each contracted difference errs by as much as the logit does."""
     logits = rounded(nasty("a large offset", 513, 3), "float32")
-    got = INSIDE["online, contracted"](logits.astype(F32), as_is)
+    got = result_of_rows(ROWS["online, one at a time, contracted"][0], logits, STRICT)
 
-    assert ratio(got, bound_of_rows(logits, class_of("STRICT", "online in blocks of 16"))) > 1
-    assert ratio(got, bound_of_rows(logits, class_of("STRICT", "online, contracted"))) <= 1
+    assert ratio(got, bound_of_result(logits, STRICT)) > 1
+    assert ratio(got, bound_of_result(logits, STRICT, "many-rescales")) <= 1
 
 
 DRAWN = sequence_log_prob_inputs(
@@ -455,45 +258,20 @@ DRAWN = sequence_log_prob_inputs(
 ).general
 
 
-@pytest.mark.parametrize("kind", CLASSES)
-def test_correct_organisations_stay_within_the_radius_on_drawn_recipes(kind):
-    """No false alarm where Hypothesis looks for one."""
-
-    @SEARCH
-    @given(DRAWN, st.integers(0, 2))
-    def search(recipe, turn):
-        case = built(recipe, "float32" if kind == "STRICT" else "bfloat16")
-        for name, got in list(sums_of(case, kind))[turn::3]:
-            assert ratio(got, bound(case, class_of(kind, name))) <= 1, name
-
-    search()
-
-
 def declared_float32(precision):
     """Return the class, for a result that is float32."""
     return dataclasses.replace(precision, storage=bounds.FLOAT32)
 
 
-TORCH = {
-    "float32": (torch.float32, False, STRICT32),
-    "bfloat16": (torch.bfloat16, False, EAGER16),
-    "bfloat16, step by step": (torch.bfloat16, False, STEPWISE16),
-    "bfloat16, made float32": (torch.bfloat16, True, declared_float32(FUSED16)),
-}
-
-
-@pytest.mark.parametrize("how", TORCH)
-def test_torch_stays_within_the_radius(how):
-    """log_softmax, cross_entropy and logsumexp; in bfloat16 as EAGER on the logits as they are, as FUSED once they are float32."""
-    dtype, upcast, precision = TORCH[how]
+@pytest.mark.parametrize("how", ["log_softmax", "cross_entropy", "logsumexp"])
+def test_torch_stays_within_the_radius_of_a_float32_result(how):
+    """On logits of bfloat16 that were made float32, and a result that is left so."""
 
     @SEARCH
     @given(DRAWN)
     def search(recipe):
-        case = built(recipe, str(dtype).removeprefix("torch."))
-        required = bound(case, precision)
-        for name, got in torch_sums(case, dtype, upcast=upcast):
-            assert ratio(got, required) <= 1, name
+        case = built(recipe, "bfloat16")
+        assert ratio(torch_sequence(STRICT, case, how=how), bound(case, declared_float32(FUSED16))) <= 1
 
     search()
 
@@ -501,7 +279,7 @@ def test_torch_stays_within_the_radius(how):
 def test_torch_in_bfloat16_is_not_fused_on_a_cpu():
     """Which is why the adapter declares EAGER: the sum of the exponentials, 1.0025, is rounded to 1 before the logarithm."""
     case = Case("sequence_log_prob", {"logits": np.array([[9.0, 3.0], [0.0, 0.0]]), "tokens": np.array([0, 0])}, {})
-    got = next(got for name, got in torch_sums(case, torch.bfloat16) if name == "torch log_softmax")
+    got = torch_sequence(CLASSES["EAGER"], case, how="log_softmax")
 
     assert ratio(got, bound(case, FUSED16)) > 10
     assert ratio(got, bound(case, EAGER16)) < 0.5
@@ -518,30 +296,6 @@ def test_the_logarithm_of_a_finished_softmax_is_near_above_underflow_and_nothing
 
 
 # --- Tight --------------------------------------------------------------------------------------------
-
-
-def tightness(recipe, kind):
-    """Return the radius in units of what the correct organisations err by, all of them taken together (root mean square)."""
-    case = built(recipe, "float32" if kind == "STRICT" else "bfloat16")
-    required = bound(case, CLASSES[kind])
-    errors = np.array([got - required.value for _, got in sums_of(case, kind)])
-    return float(np.sqrt((required.radius**2).mean()) / np.sqrt((errors**2).mean()))
-
-
-# recipe: the factor in STRICT float32, and in bfloat16 FUSED, EAGER and STEPWISE.
-FACTORS = {
-    SequenceLogProb(lead=(100,), n=2, vocab=3, content="normal"): (25, 3, 30, 30),
-    SequenceLogProb(lead=(20,), n=16, vocab=8, content="wide"): (75, 3, 25, 55),
-    SequenceLogProb(lead=(20,), n=9, vocab=65, content="peaked"): (120, 60, 350, 1400),
-    SequenceLogProb(lead=(4,), n=9, vocab=513, content="normal"): (420, 3, 35, 30),
-}
-
-
-@pytest.mark.parametrize("recipe", FACTORS, ids=str)
-def test_the_radius_is_no_more_than_so_many_times_the_usual_error(recipe):
-    """A bound over all orders lies above what one order errs by, and grows with the number of terms; no more than stated."""
-    for kind, most in zip(CLASSES, FACTORS[recipe], strict=True):
-        assert tightness(recipe, kind) <= most, kind
 
 
 def with_normaliser(change):
@@ -583,7 +337,7 @@ FAULTS = {
 def test_a_small_fault_leaves_the_radius(fault):
     """The radius is small enough to see it: the fault is all that differs from float64."""
     recipe, kind, scores = FAULTS[fault]
-    precision = declared_float32(FUSED16) if kind == "FUSED 32" else CLASSES[kind]
+    precision = declared_float32(FUSED16) if kind == "FUSED 32" else CLASSES[kind].precision
     case = built(recipe, "float32" if kind == "STRICT" else "bfloat16")
     required = bound(case, precision)
 
@@ -641,7 +395,7 @@ def test_every_kind_has_a_golden_digest():
 def test_an_unknown_kind_is_refused(name):
     """A slip of the pen in a requirement's inputs is an error, and the message says what there is."""
     with pytest.raises(ValueError, match=rf"^unknown {name} 'colourful'; required: "):
-        SequenceLogProb(**{"content": "ramp", name: "colourful"}).build(as_is)
+        SequenceLogProb(**{"content": "ramp", name: "colourful"}).build(same)
 
 
 INPUTS = sequence_log_prob_inputs(impossible=("none", "some", "others", "last"), exponent=(0, 1, -1, 2, -2, -8, 12))
@@ -667,14 +421,14 @@ def test_what_is_ruled_out_is_what_the_kind_says():
     """Tokens that the sequence does not have, some or all; or the last token, in every second sequence."""
     shape = {"lead": (4,), "n": 5, "vocab": 9, "content": "normal", "seed": 3}
     for kind in ("none", "some", "others"):
-        case = SequenceLogProb(**shape, impossible=kind).build(as_is)
+        case = SequenceLogProb(**shape, impossible=kind).build(same)
         had = (case.tokens[..., None] == np.arange(9)).any(-2, keepdims=True)
         share = np.isneginf(case.logits)[np.broadcast_to(~had, case.logits.shape)].mean()
 
         assert not (np.isneginf(case.logits) & had).any()
         assert {"none": share == 0, "some": 0.4 < share < 0.8, "others": share == 1}[kind]
 
-    case = SequenceLogProb(**shape, impossible="last").build(as_is)
+    case = SequenceLogProb(**shape, impossible="last").build(same)
     last = case.tokens[..., -1:, None] == np.arange(9)
     second = np.array([True, False, True, False])[:, None, None]
     assert np.array_equal(np.isneginf(case.logits), np.broadcast_to(last & second, case.logits.shape))

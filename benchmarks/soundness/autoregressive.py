@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from soundness.sums import Order
 
     Rows = Callable[[Machine, np.ndarray], np.ndarray]
+    Step = Callable[[Machine, np.ndarray], np.ndarray]
 
 Array = np.ndarray
 
 
-# --- Logarithms that err by 2 ulp, and beside 1 as a fast one does -------------------------------------
+# --- Exponentials and logarithms that err by 2 ulp, these beside 1 as a fast one does -------------------
 
 
 def log_by_2(m: Machine, x: Array) -> Array:
@@ -32,9 +33,13 @@ def log_by_2(m: Machine, x: Array) -> Array:
     return np.log2(x) * m.number(LN2)
 
 
-def log_above(m: Machine, x: Array) -> Array:
-    """Err by 2 ulp upwards, and beside 1 by as much absolutely."""
-    return m.rounded(np.log(x.astype(m.wide)) * (1 + m.wide.type(3 * m.unit)) + m.wide.type(2 * m.unit))
+def log_wrong(m: Machine, x: Array, *, side: float) -> Array:
+    """Err by 2 ulp, and beside 1 by as much absolutely."""
+    return m.rounded(np.log(x.astype(m.wide)) * (1 + m.wide.type(side * 3 * m.unit)) + m.wide.type(side * 2 * m.unit))
+
+
+ABOVE: dict[str, Step] = {"exp": sums.exp_above, "log": functools.partial(log_wrong, side=1.0)}
+BELOW: dict[str, Step] = {"exp": sums.exp_below, "log": functools.partial(log_wrong, side=-1.0)}
 
 
 # --- The logarithm of a softmax: each returns [..., vocab] ----------------------------------------------
@@ -80,16 +85,31 @@ def in_base_2(m: Machine, x: Array, *, contracted: bool = False) -> Array:
     return (power - (top + np.log2(sums.total(m, np.exp2(moved))))) * m.number(LN2)
 
 
-def online(m: Machine, x: Array, *, block: int = 16, exp: Callable[[Machine, Array], Array] = sums.exp) -> Array:
-    """Rescale the normaliser whenever a greater logit comes (Milakov & Gimelshein 2018)."""
+def online(
+    m: Machine, x: Array, *, block: int = 16, exp: Callable[[Machine, Array], Array] = sums.exp, contracted: bool = False
+) -> Array:
+    """Rescale the normaliser whenever a greater logit comes (Milakov & Gimelshein 2018).
+
+    contracted  in place of `exp`, exp2(fma(a, c, -b c)) for exp(a - b)
+    """
+    factor = m.number(LOG2E)
+
+    def of_difference(a: Array, b: Array) -> Array:
+        return np.exp2(m.fma(a, factor, -(b * factor))) if contracted else exp(m, a - b)
+
     top, total = np.full_like(x[..., :1], -np.inf), np.zeros_like(x[..., :1])
     for start in range(0, x.shape[-1], block):
         part = x[..., start : start + block]
         new = np.maximum(top, part.max(axis=-1, keepdims=True))
         base = np.where(np.isneginf(new), m.number(0), new)
-        total = total * exp(m, top - base) + sums.total(m, exp(m, part - base))
+        total = total * of_difference(top, base) + sums.total(m, of_difference(part, base))
         top = new
     return x - top - sums.log(m, total)
+
+
+def merged(m: Machine, x: Array) -> Array:
+    """Merge one logit after the other into a log-sum-exp, as `np.logaddexp.reduce` does."""
+    return x - np.logaddexp.reduce(x, axis=-1, keepdims=True)
 
 
 def in_parts(m: Machine, x: Array, *, parts: int = 3) -> Array:
@@ -109,8 +129,11 @@ ROWS: dict[str, tuple[Rows, tuple[str, ...], tuple[str, ...]]] = {
         for name in ("one by one", "backwards", "in pairs", "truncating")
     },
     "exp2 and log2": (functools.partial(shifted, exp=sums.exp2, log=log_by_2), (*INSIDE, "STEPWISE"), ()),
-    "2 ulp too large": (functools.partial(shifted, exp=sums.exp_above, log=log_above), (*INSIDE, "STEPWISE"), ()),
+    "2 ulp too large": (functools.partial(shifted, **ABOVE), (*INSIDE, "STEPWISE"), ()),
+    "2 ulp too small": (functools.partial(shifted, **BELOW), (*INSIDE, "STEPWISE"), ()),
     "less log-sum-exp": (less_log_sum_exp, (*INSIDE, "STEPWISE"), ()),
+    "less log-sum-exp, 2 ulp too large": (functools.partial(less_log_sum_exp, **ABOVE), (*INSIDE, "STEPWISE"), ()),
+    "less log-sum-exp, 2 ulp too small": (functools.partial(less_log_sum_exp, **BELOW), (*INSIDE, "STEPWISE"), ()),
     "less log-sum-exp, an exponential of 2 ulp": (
         functools.partial(less_log_sum_exp, exp=sums.exp_either),
         (*INSIDE, "STEPWISE"),
@@ -122,6 +145,8 @@ ROWS: dict[str, tuple[Rows, tuple[str, ...], tuple[str, ...]]] = {
     "online in blocks of 16": (online, INSIDE, ()),
     "online in blocks of 64, an exponential of 2 ulp": (functools.partial(online, block=64, exp=sums.exp_either), INSIDE, ()),
     "online, one at a time": (functools.partial(online, block=1), INSIDE, ("many-rescales",)),
+    "online, one at a time, contracted": (functools.partial(online, block=1, contracted=True), INSIDE, ("many-rescales",)),
+    "merged one by one": (merged, INSIDE, ("many-rescales",)),
     "online, one at a time, 2 ulp too large": (
         functools.partial(online, block=1, exp=sums.exp_above),
         INSIDE,

@@ -153,6 +153,11 @@ def exp_above(m: Machine, x: Array) -> Array:
     return _wrong(m, x, 1.0)
 
 
+def exp_below(m: Machine, x: Array) -> Array:
+    """Err by 2 ulp downwards."""
+    return _wrong(m, x, -1.0)
+
+
 def exp_either(m: Machine, x: Array) -> Array:
     """Err by 2 ulp, up or down as a bit of the argument says."""
     bits = np.ascontiguousarray(x).view(f"u{x.dtype.itemsize}")
