@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import functools
 import math
 
-import correct_variants as correct
 import mpmath
 import numpy as np
 import pytest
 import toise
 import toise.inputs.multi_head_attention as inputs
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from misbehaviours import judged
 from recipes_of import digest, drawn
-from soundness.cases import suite_recipes
+from soundness.attention import greatest
+from soundness.campaign import result
+from soundness.machine import Machine
+from soundness.multi_head_attention import in_turn, made
 from toise.backends import torch_adapter
 from toise.bounds import Bounded
 from toise.engine import properties
@@ -24,13 +23,13 @@ from toise.errors import Unsupported
 from toise.inputs import RECIPE_VERSION, Case, MultiHeadAttention, multi_head_attention_inputs
 from toise.operations import OPERATIONS, allowed_keys
 from toise_reference import multi_head_attention
-from within import EAGER16, FUSED16, STEPWISE16, STRICT32, STRICT64, UNDECLARED, bound, built, kept, ratio, rounded
+from within import EAGER16, FUSED16, STRICT32, STRICT64, UNDECLARED, bound, built, kept, ratio, rounded
 
 OPERATION = "multi_head_attention"
-SEARCH = settings(max_examples=60, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
 F32 = np.float32
 LN3 = math.log(3)
 T, N = True, False
+EAGER = Machine("bfloat16", "EAGER")
 
 
 def same(a):
@@ -258,214 +257,12 @@ def test_the_reference_and_the_bounds_agree_with_sixty_digits():
             assert (error <= strict.radius).all(), f"{whose} on {recipe}"
 
 
-# --- The bound: correct organisations -----------------------------------------------------------------
-
-
-def rows_at_once(q, k, v, allowed, scale, *, product, stored, step):
-    """Hold whole rows of scores; every array is `stored`, and every step of the softmax rounded by `step`."""
-    scores = stored(product(q, k.swapaxes(-1, -2)))
-    scores = np.where(allowed, stored(scores * F32(scale)), F32(-np.inf))
-    parts = step(np.exp(step(scores - correct.greatest(scores))))
-    total = product(parts, np.ones((scores.shape[-1], 1), F32))
-    return stored(product(stored(step(parts / np.where(total > 0, total, F32(1)))), v))
-
-
-def in_turn(outputs, stored):
-    """Add what the heads give one after the other."""
-    return functools.reduce(lambda total, output: stored(total + output), outputs)
-
-
-def in_pairs(outputs, stored):
-    """Add what the heads give in pairs, then pairs of pairs."""
-    while len(outputs) > 1:
-        odd = outputs[-1:] if len(outputs) % 2 else []
-        outputs = [stored(a + b) for a, b in zip(outputs[:-1:2], outputs[1::2], strict=True)] + odd
-    return outputs[0]
-
-
-def with_the_tokens_together(q, k, v, w_q, w_k, w_v, product):
-    """Multiply all tokens by all projections, and cut out what is needed."""
-    h, d_model, d_k = w_q.shape
-    every = np.concatenate([w.transpose(1, 0, 2).reshape(d_model, -1) for w in (w_q, w_k, w_v)], axis=-1)
-    rows = product(np.concatenate([q, k, v], axis=-2), every)
-    n, m = q.shape[-2], k.shape[-2]
-    places = ((slice(n), 0), (slice(n, n + m), h * d_k), (slice(n + m, None), 2 * h * d_k))
-    widths = (d_k, d_k, w_v.shape[-1])
-    return [
-        [rows[..., at, start + i * width : start + (i + 1) * width] for i in range(h)]
-        for (at, start), width in zip(places, widths, strict=True)
-    ]
-
-
-@correct.quietly
-def organised(
-    q,
-    k,
-    v,
-    w_q,
-    w_k,
-    w_v,
-    w_o,
-    allowed,
-    *,
-    product=correct.matmul,
-    together=False,
-    scaled="scores",
-    attend=None,
-    added=None,
-    stored=same,
-    step=same,
-):
-    """Compute multi-head attention in float32, in one of many correct ways; what is written out goes through `stored`.
-
-    together  one matrix for the projections of all heads and tokens, or one for each
-    scaled    where the scale is multiplied in: the scores, the queries, q, or w_q
-    attend    the attention of one head
-    added     w_o head by head, and how these are added; None for the heads side by side
-    """
-    h, scale = len(w_q), w_q.shape[-1] ** -0.5
-    late = 1.0
-    if scaled == "scores":
-        late = scale
-    elif scaled == "q":
-        q = stored(q * F32(scale))
-    elif scaled == "w_q":
-        w_q = stored(w_q * F32(scale))
-    if together:
-        projected = with_the_tokens_together(q, k, v, w_q, w_k, w_v, product)
-    else:
-        projected = [[product(x, w[i]) for i in range(h)] for x, w in ((q, w_q), (k, w_k), (v, w_v))]
-    queries, keys, values = ([stored(part) for part in parts] for parts in projected)
-    if scaled == "queries":
-        queries = [stored(query * F32(scale)) for query in queries]
-    attend = attend or functools.partial(rows_at_once, product=product, stored=stored, step=step)
-    heads = [stored(attend(queries[i], keys[i], values[i], allowed, late)) for i in range(h)]
-    if added is None:
-        return product(np.concatenate(heads, axis=-1), w_o)
-    return added([stored(product(head, block)) for head, block in zip(heads, np.split(w_o, h), strict=True)], stored)
-
-
-ORGANISATIONS = {
-    "by BLAS": {},
-    "one by one": {"product": correct.one_by_one},
-    "backwards, q scaled first": {"product": correct.backwards, "scaled": "q"},
-    "in pairs, queries scaled": {"product": correct.pairwise, "scaled": "queries"},
-    "in lanes, w_q scaled": {"product": correct.lanes, "scaled": "w_q"},
-    "fused multiply-add": {"product": correct.fused, "added": in_turn},
-    "all projections together": {"together": True},
-    "head by head, in turn": {"added": in_turn},
-    "head by head, in pairs, q scaled first": {"added": in_pairs, "scaled": "q", "together": True},
-    "head by head, in turn from the last": {"added": lambda outputs, stored: in_turn(outputs[::-1], stored)},
-}
-# With attentions of one head that are kernels of their own: these write out nothing between.
-KERNELS = {
-    "online softmax": {"attend": correct.online},
-    "online softmax, head by head": {"attend": functools.partial(correct.online, block=4), "added": in_turn},
-    "split keys": {"attend": correct.split_keys, "scaled": "queries"},
-    "an exponential of 2 ulp, roots on both": {
-        "attend": functools.partial(correct.whole_rows, exp=correct.exp_either, scaled="root", normalise="early")
-    },
-}
-
-
-def narrow(array):
-    """Round to bfloat16, and return float32."""
-    return rounded(array, "bfloat16").astype(F32)
-
-
-def stepwise(a, b):
-    """Add the products one by one, every product and every sum rounded to bfloat16."""
-    total = np.zeros((*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1]), F32)
-    for c in range(a.shape[-1]):
-        total = narrow(total + narrow(a[..., :, c, None] * b[..., None, c, :]))
-    return total
-
-
-CLASSES = {
-    "STRICT": ("float32", STRICT32, {**ORGANISATIONS, **KERNELS}, {}),
-    "FUSED": ("bfloat16", FUSED16, {**ORGANISATIONS, **KERNELS}, {}),
-    "EAGER": ("bfloat16", EAGER16, {**ORGANISATIONS, **KERNELS}, {"stored": narrow}),
-    "STEPWISE": ("bfloat16", STEPWISE16, ORGANISATIONS, {"stored": narrow, "step": narrow, "product": stepwise}),
-}
-
-
-def results(case, dtype, organisations, written):
-    """Yield what correct organisations give, rounded to the dtype at the end."""
-    data = [array.astype(F32) for array in case.arrays.values()]
-    allowed = allowed_keys(case, UNDECLARED[OPERATION])
-    for name, parts in organisations.items():
-        parts = {**parts, **written}
-        if dtype == "bfloat16" and "attend" in parts:  # inside a kernel the weights may be rounded
-            parts["attend"] = functools.partial(parts["attend"], rounded=narrow)
-        with np.errstate(all="ignore"):
-            yield name, rounded(organised(*data, allowed, **parts), dtype)
-
-
-LAYOUT = {"mask": ("none", "some", "tail", "one", "empty"), "causal": (False, True)}
-
-
-@pytest.mark.parametrize("name", CLASSES)
-def test_correct_organisations_stay_within_the_radius_on_the_suites_recipes(name):
-    """No false alarm on what the suite always tries; the larger ones with some of the organisations, in turn."""
-    dtype, precision, organisations, written = CLASSES[name]
-    for turn, recipe in enumerate(suite_recipes(OPERATION)):
-        case = built(recipe, dtype)
-        required = bound(case, precision)
-        few = dict(list(organisations.items())[turn % 5 :: 5]) if recipe.elements() > 100 else organisations
-        for organisation, got in results(case, dtype, few, written):
-            assert ratio(got, required) <= 1, f"{organisation} on {recipe}"
-
-
-@pytest.mark.parametrize("name", CLASSES)
-def test_correct_organisations_stay_within_the_radius_on_drawn_recipes(name):
-    """No false alarm where Hypothesis looks for one: masks, orders, widths and sizes of numbers in any combination."""
-    dtype, precision, organisations, written = CLASSES[name]
-    drawn = multi_head_attention_inputs(**LAYOUT, exponent=(0, 1, -1, 2, 4, 8, -30)).general
-
-    @SEARCH
-    @given(drawn, st.sampled_from(sorted(organisations)))
-    def search(recipe, organisation):
-        case = built(recipe, dtype)
-        (_, got), *_ = results(case, dtype, {organisation: organisations[organisation]}, written)
-        assert ratio(got, bound(case, precision)) <= 1
-
-    search()
-
-
-def torch_forward(case, dtype, *, weights):
-    """Call torch's own function, with the path that returns the weights or the one that does not."""
-    q, k, v, w_q, w_k, w_v, w_o = (torch.from_numpy(array.copy()).to(dtype) for array in case.arrays.values())
-    h, lead = len(w_q), q.shape[:-2]
-    hidden = ~torch.from_numpy(np.array(allowed_keys(case, UNDECLARED[OPERATION])))
-    result, _ = torch.nn.functional.multi_head_attention_forward(
-        *(x.flatten(0, -3).transpose(0, 1) if lead else x[:, None] for x in (q, k, v)),
-        q.shape[-1],
-        h,
-        torch.cat([w.transpose(1, 2).flatten(0, 1) for w in (w_q, w_k, w_v)]),
-        *(None, None, None, False, 0.0),
-        w_o.T,
-        None,
-        training=False,
-        need_weights=weights,
-        attn_mask=hidden.reshape(-1, *hidden.shape[-2:]).repeat_interleave(h, dim=0),
-    )
-    return result.transpose(0, 1).reshape(q.shape).double().numpy()
-
-
-@pytest.mark.parametrize("weights", [False, True])
-@pytest.mark.parametrize(("dtype", "precision"), [("float64", STRICT64), ("float32", STRICT32), ("bfloat16", EAGER16)])
-def test_torch_stays_within_the_radius(dtype, precision, weights):
-    """On both of its paths, where it can be called."""
-    recipes = multi_head_attention_inputs(mask=("none", "some", "one"), widths=("tied",)).fixed
-    for recipe in recipes:
-        case = built(recipe, dtype)
-        assert ratio(torch_forward(case, getattr(torch, dtype), weights=weights), bound(case, precision)) <= 1, recipe
+# --- The bound ----------------------------------------------------------------------------------------
 
 
 def eager(case, **parts):
     """Run an organisation that writes out every array in bfloat16."""
-    data = [array.astype(F32) for array in case.arrays.values()]
-    return organised(*data, np.ones((case.q.shape[-2], case.k.shape[-2]), bool), stored=narrow, **parts)
+    return result(made(**parts), EAGER, case)
 
 
 def test_partial_sums_that_are_written_out_need_the_radius_that_allows_it():
@@ -594,21 +391,6 @@ def test_a_small_fault_leaves_the_radius(fault):
     case = built(recipe, DTYPE[precision])
 
     assert ratio(wrong(case), bound(case, precision)) > 1
-
-
-# How many times the largest error of the correct organisations the radius may be, on average over the elements.
-LOOSE = {"STRICT": 300, "FUSED": 10, "EAGER": 35}
-
-
-@pytest.mark.parametrize("name", LOOSE)
-def test_the_radius_is_not_much_wider_than_what_correct_organisations_need(name):
-    """The root of the mean square of the radius beside that of the worst error: four heads of four features."""
-    dtype, precision, organisations, written = CLASSES[name]
-    case = built(MIXED, dtype)
-    required = bound(case, precision)
-    worst = np.max([np.abs(got - required.value) for _, got in results(case, dtype, organisations, written)], axis=0)
-
-    assert np.sqrt((required.radius**2).mean() / (worst**2).mean()) < LOOSE[name]
 
 
 # --- The inputs ---------------------------------------------------------------------------------------
@@ -740,7 +522,7 @@ def test_a_tiny_recipe_has_few_numbers_and_simple_ones():
 
 def softmax(scores):
     """Return exp(scores), normalised; a row that is all -inf gives zeros."""
-    weights = np.exp(scores - correct.greatest(scores))
+    weights = np.exp(scores - greatest(scores))
     total = weights.sum(axis=-1, keepdims=True)
     return weights / np.where(total == 0, 1, total)
 

@@ -79,11 +79,15 @@ def organised(
     """Project, attend head by head, and project back; what is handed from kernel to kernel is written out.
 
     together  one product for the projections of all heads and tokens, or one for each
-    scaled    where the scale is multiplied in: the scores, the queries in the projection's kernel, or w_q's product
+    scaled    where the scale is multiplied in: the scores, the queries in the projection's kernel, q, or w_q
     attend    the attention of one head; None for an eager chain
     added     w_o head by head, and how these are added; None for the heads side by side
     """
     h, scale = len(w_q), 1 / math.sqrt(w_q.shape[-1])
+    if scaled == "q":
+        q, scale = m.stored(q * m.number(scale)), 1.0
+    elif scaled == "w_q":
+        w_q, scale = m.stored(w_q * m.number(scale)), 1.0
     if together:
         projected = _all_together(m, q, k, v, (w_q, w_k, w_v), order)
     else:
@@ -178,8 +182,12 @@ ORGANISATIONS: dict[str, Organisation] = {
     "all projections together": made(together=True),
     "einsum": Organisation(in_numpy(by_einsum)),
     "queries scaled in their projection": made(scaled="queries", order=ORDERS["in pairs"]),
+    "q scaled before its projection, backwards": made(scaled="q", order=ORDERS["backwards"]),
+    "q scaled before its projection, head by head": made(scaled="q", added=in_pairs, together=True),
+    "w_q scaled": made(scaled="w_q", order=ORDERS["in lanes"]),
     "head by head, in turn": made(added=in_turn),
     "head by head, in turn from the last": made(added=from_the_last),
+    "head by head, in turn, fused": made(added=in_turn, order=ORDERS["fused"]),
     "head by head, in pairs": made(added=in_pairs, together=True),
     "flash": made(attend=attention.online, classes=INSIDE),
     "flash, contracted, head by head": made(
