@@ -10,17 +10,22 @@ no power of two, q may be written out after it.
 **Slips.** A computed weight is proportional to exp(s_j + e_j), where the error e_j that key j does not share with
 its row is at most
 
-    slip_j = rho_j + u (7 gap_j + ulps) + t (2 gap_j + 1) + 2 u' (|s_j| + |top|) + u (ulps + 2),      gap_j = top - s_j.
+    slip_j = rho_j + u (7 gap_j + |s_j| + ulps) + t (2 gap_j + 1) + u' (4 |top| + 2 gap_j) + u (ulps + 2),
+
+with gap_j = top - s_j, and |s_j| <= |top| + gap_j.
 
 - The shift by the row's greatest score, the product with log2 e, and log2 e itself: 3 u gap_j.
 - The scale's own rounding, of its two roots, or of scale log2 e as one factor, at most 4 u, multiplies all scores alike:
   what it moves in common the normaliser takes back, and 4 u gap_j is left.
 - The exponential, ulps; the shifted scores and the exponentials may be written out, and the scale held as a number of
   that format: t (2 gap_j + 1).
-- 2 u' (|s_j| + |top|) where score and top are multiplied by log2 e apart.  An error in `top` itself is shared by the row
+- The product with the scale, where it comes last: u |s_j|.
+- u' (|s_j| + |top|) where score and top are multiplied by log2 e apart.  An error in `top` itself is shared by the row
   (Blanchard, Higham & Higham 2021: the shifted softmax is as accurate as the unshifted one).
+  Where a running sum is rescaled and the difference of two tops is contracted with log2 e, R times, a key meets at most
+  R + 2 roundings of such a product, u' (|top| + gap_j) each: R + 2 stands for 4 and for 2 above where it is more.
 - The last term, for more than 16 keys, where what came before a greater score is rescaled, by an exponential and a
-  product.  Rescaled after each block of b >= 16 of n keys, that happens n/b times; it is counted once, since a sum in blocks
+  product.  Rescaled after each block of b >= 16 of n keys, R = n/b times; it is counted once, since a sum in blocks
   has only b + n/b additions in a row: with rho = ulps + 2 = 6, numerator and normaliser take up to 2 (b + n/b) u for sums,
   2 (n/b) u for products, and 6 (n/b) u for slips whose half spread multiplies sum_j p_j |v_j - out| <= 2 sum_j p_j |v_j|.
   For b = 16 that is (32 + 0.63 n) u, and 2 gamma_n, which is allowed for sums, is more from n = 24 on.
@@ -49,7 +54,7 @@ overflows at a key that is hidden by adding -inf to it.
 
 **Traits.**  `rounded-normaliser`: the weights' rounding eta_j is in numerator and normaliser, and moves out by
 sum_j p_j eta_j (v_j - out), of which only sum_j p_j |v_j| is in rel: |out| more.
-`many-rescales`: up to n of them, (n - 1) (ulps + 2) u and n u' (|s_j| + |top|).
+`many-rescales`: R = n - 1, and the last term of the slip is counted as often.
 `stored-prescale`: q and k are rounded to the dtype once more.
 `lse-weights`: exp(s_j - lse) is divided by nothing, so that what a row shares stays: the error of lse, which is
 log(sum_j p_j exp(slip_j)) + gamma_n + u (4 |lse| + ulps (1 + log n)).
@@ -116,8 +121,13 @@ def scores(q: Bounded, k: Bounded, scale: float) -> Bounded:
     if "stored-prescale" in p.traits:
         q, k = q.rounded(p.storage), k.rounded(p.storage)
     # Where q is scaled first, what is flushed to zero there is as much as tiny / scale here; for k it is the root.
-    tiny, size = max(p.step.tiny, p.tensor.tiny), min(1.0, abs(scale) or 1.0)
+    tiny = max(p.step.tiny, p.tensor.tiny, p.storage.tiny if "stored-prescale" in p.traits else 0.0)
+    size = min(1.0, abs(scale) or 1.0)
     relative = math.expm1(2 * math.log1p(p.step.u + U64) + math.log1p(stores))
+    if abs(scale) > 1:
+        huge = p.storage.huge if "stored-prescale" in p.traits else min(p.step.huge, p.tensor.huge)
+        q = q.new(q.value, np.where(abs(scale) * q.size > huge, np.inf, q.radius))
+        k = k.new(k.value, np.where(math.sqrt(abs(scale)) * k.size > huge, np.inf, k.radius))
     transposed = k.map(lambda a: a.swapaxes(-1, -2))
     product = q.times(transposed, relative=relative, flushed=(tiny / size, tiny / math.sqrt(size))).stored()
     # Scaled last, the difference of two products is formed first.
@@ -157,6 +167,7 @@ def mix(scores: Bounded, allowed: Array, v: Bounded, scale: float) -> Bounded:
         least = (np.exp(-gap - slip) / normaliser).sum(-1, keepdims=True)
         heavy = np.minimum(np.where(np.isnan(up / least), 1, up / least), 1)
         high, low = _hull(allowed, v.value)
+        grows = 1.0
         moved = np.fmin(spread(slipped, v.value, out, p) / least, np.maximum(high - out, out - low))
         size = np.minimum(heavy @ np.abs(v.value), np.maximum(high, -low))
         inherited = heavy @ v.radius if v.radius.any() else 0.0
@@ -167,15 +178,15 @@ def mix(scores: Bounded, allowed: Array, v: Bounded, scale: float) -> Bounded:
         lse = np.abs(top + np.log(normaliser))
         shared = np.log1p(slipped.sum(-1, keepdims=True)) + sum_error(keys, p)
         shared += (p.step.u + U64) * (4 * lse + p.ulps * (1 + math.log(max(1, keys))))
-        radius += np.expm1(shared) * size
+        radius += np.expm1(grows * shared) * size
 
     magnitudes = np.abs(v.value).sum(-2, keepdims=True) if everything else allowed @ np.abs(v.value)
     radius += 2 * max(_coarse(p).tiny, p.step.tiny) * magnitudes
-    # Normalised last, and block by block, each relative to its own greatest score, the sum may overflow on the way; no
-    # exponential is then above 1 by more than its slip.
+    # Normalised last, and block by block, each relative to its own greatest score, the sum may overflow on the way; where
+    # its argument is contracted, an exponential may be above 1.
     together = magnitudes + allowed @ v.radius if v.radius.any() else np.broadcast_to(magnitudes, radius.shape)
-    together = together * np.exp(np.minimum(slip.max(-1, keepdims=True, initial=0.0), REACH))
-    radius = unless_overflow(together, p, radius)
+    together = together * np.exp(np.minimum(_contracted(p, keys) * np.abs(top), REACH))
+    radius = unless_overflow(np.maximum(together, keys), p, radius, written=True)
     lost = np.isinf(slip).any(-1, keepdims=True)
     empty = ~allowed.any(-1, keepdims=True)
     return v.new(out, np.where(empty, 0, np.where(lost, np.inf, radius)))
@@ -185,22 +196,33 @@ def _slips(scores: Bounded, gap: Array, top: Array, scale: float) -> Array:
     """Return by how much the logarithm of each weight may err, apart from what the row shares."""
     p, keys = scores.precision, gap.shape[-1]
     u, inside, written = p.step.u + U64, min(p.step.u, FLOAT32.u) + U64, _written(p)
-    rescales = max(0, keys - 1) if "many-rescales" in p.traits else int(keys > BLOCK)
-    apart = 2 * inside * max(1, rescales)
+    rescales = _rescales(p, keys)
     # |s| + |top| <= 2 |top| + gap, and the scale's product errs by u |s| <= u (|top| + gap).
-    slip = gap * (8 * u + (1 if _power_of_two(scale) else 2) * written + apart)
+    slip = gap * (8 * u + (1 if _power_of_two(scale) else 2) * written + inside * max(2, rescales + 2))
     slip += scores.radius
-    slip += (p.ulps + rescales * (p.ulps + 2)) * u + written + (2 * apart + u) * np.abs(top)
+    once = rescales if "many-rescales" in p.traits else int(keys > BLOCK)
+    slip += (p.ulps + once * (p.ulps + 2)) * u + written + (inside * max(4, rescales + 2) + u) * np.abs(top)
     # A contracted exponential must overflow neither itself nor in the format of the weights.
-    chain = inside * max(1.0, rescales, keys / BLOCK) * (REACH / min(REACH, math.log(_coarse(p).huge) - 1))
+    chain = inside * max(1, rescales) * (REACH / min(REACH, math.log(_coarse(p).huge) - 1))
     if not (chain * (2 * np.abs(top) + gap.max(-1, keepdims=True, initial=0.0)) <= REACH).all():  # NaN is not
         slip[~(chain * (2 * np.abs(top) + gap) <= REACH)] = np.inf
     return slip
 
 
+def _rescales(p: Precision, keys: int) -> int:
+    """Return how often a running sum over the keys may be rescaled."""
+    return max(0, keys - 1) if "many-rescales" in p.traits else max(0, keys - 1) // BLOCK
+
+
+def _contracted(p: Precision, keys: int) -> float:
+    """Return the error of contracted exponentials, one after the other, in units of the greatest score."""
+    return (min(p.step.u, FLOAT32.u) + U64) * (_rescales(p, keys) + 2)
+
+
 def _roundings(p: Precision, keys: int) -> float:
     """Return the relative error of the weights and of the sum over keys, beside the slips."""
-    return _coarse(p).u + U64 + sum_error(keys, p) + product_error(keys, p) + 3 * (p.step.u + U64) + 2 * _written(p)
+    each = [_coarse(p).u + U64, sum_error(keys, p), product_error(keys, p), *3 * [p.step.u + U64], *2 * [_written(p)]]
+    return math.expm1(sum(map(math.log1p, each)))
 
 
 def _coarse(p: Precision) -> Format:

@@ -117,13 +117,15 @@ def given(x: Array | float, precision: Precision) -> Bounded:
 
 def constant(c: float, precision: Precision) -> Bounded:
     """Take a number that the code itself holds, such as eps: it may be rounded once, where it has more digits than fit."""
-    u = max(0.0 if _fits(c, form) else form.u for form in (precision.step, precision.tensor))
-    return Bounded(np.asarray(c, np.float64), u * abs(c) + (precision.step.tiny if u else 0.0), precision)
+    radius = max(0.0 if _fits(c, form) else form.u * abs(c) + form.tiny for form in (precision.step, precision.tensor))
+    return Bounded(np.asarray(c, np.float64), radius, precision)
 
 
 def _fits(c: float, form: Format) -> bool:
-    """Tell whether a format of floating-point numbers has this one."""
-    return form is EXACT or math.ldexp(math.frexp(c)[0], round(-math.log2(form.u))).is_integer()
+    """Tell whether a format of floating-point numbers has this one, with all its digits."""
+    if form is EXACT or c == 0:
+        return True
+    return abs(c) >= form.tiny / form.u and math.ldexp(math.frexp(c)[0], round(-math.log2(form.u))).is_integer()
 
 
 def sum_error(terms: int, p: Precision) -> float:

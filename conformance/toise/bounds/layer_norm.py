@@ -11,17 +11,16 @@ where it is updated or merged (Welford 1962; Chan, Golub & LeVeque 1983).  It ma
 What an element does not share with its row, own_i = (u + t) (|d_i| + r_m), enters to first order:
 mean(2 (|d_i| + r_m) own_i + own_i^2).  Squares and variance may be written out: 2 t of it.
 
-That holds for two passes.  A variance that is updated or merged errs to first order in the mean's error, by
-up to 2 r_m mean|d|, more than its radius here; the result still lies within its own, because the centred
-value below is given r_m + 2 u (|x| + |m|) for every element.  This is measured (Welford and Chan merges, in
-the tests), not proven: do not use the radius of the variance alone.
+That is for two passes.  A variance that is updated or merged adds products of two distances from means of parts of the
+row, which are right to r_m each, the mean's error in the kernel: it errs to first order in that, by up to
+mean(2 (|d_i| + r_m) r_m) more.
 
 **The centred value** may be formed as x r - m r with r = 1/sqrt(variance + eps), and then rounds
 relative to x and m, not to their difference: r_m + 2 u (|x| + |m|).  Written out, it is the difference: t |d|.
 
 **The root** has eps as a floor: variance + eps cannot fall below eps (1 - 4 u), however wide the
-variance's radius.  Without that floor, small rows would have no bound at all.  variance + eps, its root and the root's
-reciprocal may be written out, and so may the products with gamma, in either order.
+variance's radius.  Without that floor, small rows would have no bound at all.  A variance that comes out too large makes
+it smaller, and the floor says nothing of that.  variance + eps, its root and the root's reciprocal may be written out.
 
 **The affine map** may be folded, x s + (beta - m s) with s = gamma r: it rounds relative to beta once more, s may
 overflow or be flushed to zero, and so may its products.
@@ -80,11 +79,13 @@ def _centred(x: Bounded) -> tuple[Bounded, Bounded]:
     r_mean = x.radius.mean(-1, keepdims=True) + (sum_error(n, p) + 6 * u) * magnitude
     r_mean += p.step.tiny + n * p.accumulate.tiny
     r_mean = unless_overflow(n * magnitude, p, r_mean)
+    inside = r_mean  # of a kernel's own mean, before it is written out
     r_mean = r_mean + written * (np.abs(mean) + r_mean) + p.tensor.tiny
 
     d = x.value - mean
     own = x.radius + (u + written) * (np.abs(d) + r_mean)
-    spread = r_mean**2 + (2 * (np.abs(d) + r_mean) * own + own**2).mean(-1, keepdims=True)
+    first_order = 2 * inside * (np.abs(d) + r_mean) + 2 * (np.abs(d) + r_mean) * own
+    spread = r_mean**2 + (first_order + own**2).mean(-1, keepdims=True)
     square = (d**2).mean(-1, keepdims=True)
     r_square = spread + (sum_error(n, p) + 2 * u + 2 * written) * (square + spread) + p.step.tiny + 2 * p.tensor.tiny
     # A mean that is updated or merged starts from zero, so that the elements themselves may be squared.
@@ -102,9 +103,13 @@ def _reciprocal_root(variance: Bounded, eps: float) -> Bounded:
     u = p.step.u + U64
     total = (variance + constant(eps, p)).stored()
     floor = constant(eps, p)
-    lowest = np.maximum(total.value - total.radius, (floor.value - floor.radius) * (1 - 4 * u - p.tensor.u) - p.step.tiny)
+    tiny = max(p.step.tiny, p.tensor.tiny)
+    least = (floor.value - floor.radius) * (1 - 4 * u - 2 * p.tensor.u) - tiny
+    lowest = np.maximum(total.value - total.radius, least)
     root = 1 / np.sqrt(total.value)
     # The floor holds for any finite variance; one that overflows may come out as NaN.
     known = (lowest > 0) & np.isfinite(variance.radius)
-    moved = np.where(known, 1 / np.sqrt(np.where(known, lowest, 1)) - root, np.inf)
+    above = 1 / np.sqrt(np.where(known, lowest, 1)) - root
+    below = root - 1 / np.sqrt(total.size)
+    moved = np.where(known, np.maximum(above, below), np.inf)
     return total.new(root, moved + p.ulps * u * (root + moved)).stored().stored()

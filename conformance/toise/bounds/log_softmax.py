@@ -39,7 +39,7 @@ w_i = exp(L_i - lse) of its error, and sum_i w_i |L_i| <= |lse| + sum_i w_i log(
 
     u (2 |lse| + 2 |y| + log V) + u' (|s| + |top| + 3 |y|).
 
-Each of these steps may act on what the steps before have moved: a factor of 1 + 4 u on all.
+Each of these steps may act on what the steps before have moved: a factor of (1 + u)^5 on all.
 
 **Not covered**: the logarithm of a finished softmax, log(p).  It has no value where p underflows, below
 -87 nats in float32.  (Above that it lies within the radius, as measured; nothing here proves it.)
@@ -80,7 +80,8 @@ def log_softmax(logits: Bounded) -> Bounded:
     slip = np.where(possible, logits.radius + u * (3 * gap + p.ulps) + 2 * inside * reach, 0)
     rescales = vocab - 1 if "many-rescales" in p.traits else (vocab - 1) // BLOCK
     limit = min(REACH, math.log(p.tensor.huge) - 1)
-    lost = (np.isinf(slip) | (reach * inside * max(1, rescales) > limit)).any(-1, keepdims=True)
+    too_large = normaliser > min(p.accumulate.huge, p.tensor.huge)  # S may be stored
+    lost = too_large | (np.isinf(slip) | (reach * inside * max(1, rescales) > limit)).any(-1, keepdims=True)
     up = np.exp(shifted + slip)  # formed so that 0 * inf cannot arise
     slipped = np.where(slip < 1, terms * np.expm1(np.minimum(slip, 1)), up - terms) / normaliser
     drift = np.log1p(slipped.sum(-1, keepdims=True))
@@ -92,6 +93,6 @@ def log_softmax(logits: Bounded) -> Bounded:
     magnitude = np.where(possible, np.abs(y), 0)
     last = u * (2 * lse + 2 * magnitude + math.log(vocab)) + inside * (reach + 3 * magnitude)
     flushed = (vocab + 2) * max(p.step.tiny, p.tensor.tiny, p.accumulate.tiny)
-    radius = (1 + 4 * u) * (logits.radius + drift + add + running + logarithm + last) + flushed
+    radius = (1 + u) ** 5 * (logits.radius + drift + add + running + logarithm + last) + flushed
     overflow = magnitude + radius > min(p.step.huge, p.tensor.huge)
     return logits.new(y, np.where(lost | overflow | ~possible, np.inf, radius))

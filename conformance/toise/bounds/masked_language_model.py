@@ -18,7 +18,7 @@ then, with u for one step, or for a step and a store where the two have differen
 - the means of rows put together: a row's sum stored and divided, its mean multiplied by its count, their sum stored, and N
   rounded, u each; a row's count, if it is rounded, divides and multiplies alike.
 
-5 u cover all of them; the quotient that remains is the last step (`stored`, `output`).
+(1 + u)^5 covers all of them; the quotient that remains is the last step (`stored`, `output`).
 A running mean is not covered: its error is relative to the greatest value that the mean passes through, not to A.
 
 **Where nothing is selected** there is no value; what the result must be is declared, and not judged by a radius.
@@ -26,6 +26,7 @@ A running mean is not covered: its error is relative to the greatest value that 
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -59,7 +60,7 @@ def _mean(terms: Bounded) -> Bounded:
     """Bound the mean of terms that are 0 or more."""
     p, count = terms.precision, terms.value.size
     size, inherited = terms.size.mean(), terms.radius.mean()
-    rel = sum_error(count, p) + 5 * (p.step_and_store + U64)
+    rel = math.expm1(math.log1p(sum_error(count, p)) + 5 * math.log1p(p.step_and_store + U64))
     flushed = p.accumulate.tiny + 5 * max(p.step.tiny, p.tensor.tiny)
     radius = unless_overflow(count * size, p, inherited + rel * size + flushed, written=True)
     return terms.new(terms.value.mean(), radius)

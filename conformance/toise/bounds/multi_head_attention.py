@@ -93,4 +93,4 @@ def _combined(heads: Bounded, w_o: Bounded) -> Bounded:
     additions = math.expm1((h - 1) * (math.log1p(p.tensor.u) + math.log1p(p.step.u + U64)))
     flushed = (h - 1) * (p.tensor.tiny + p.step.tiny)
     radius = each.radius.sum(-3) + additions * most + flushed
-    return at_once.new(at_once.value, np.maximum(at_once.radius, unless_overflow(most, p, radius)))
+    return at_once.new(at_once.value, np.maximum(at_once.radius, unless_overflow(most, p, radius, written=True)))
