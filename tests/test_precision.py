@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ from toise.engine import EXCUSED, requirement
 from toise.errors import TargetError
 from toise.inputs import Case, Recipe, token_rows
 from toise.operations import OPERATIONS
-from toise.report import Report, Row
+from toise.report import EXCLUDED, Report, Row
 from toise.targets import load
 from toise.terminal import failure_text, heading, print_precision, print_report
 from toise.verdict import assert_close, assert_finite, assert_formula, assert_that
@@ -325,8 +327,8 @@ def test_too_many_excused_elements_are_no_pass(monkeypatch, test):
 
     assert (row.outcome, row.strictest) == ("NOT RUN", "")
     assert row.reason == (
-        f"{overflow} of {defined} elements (30%) are excused, as a correct computation in STRICT may overflow there; "
-        "at most 20% may be"
+        f"{overflow} of {defined} elements, 30% of those of an input on average, are excused, "
+        "as a correct computation in STRICT may overflow there; at most 20% may be"
     )
     assert row.excused == pytest.approx(0.3)
 
@@ -390,9 +392,10 @@ ROWS = (
 )
 
 
-def printed(width, rows=ROWS, show=print_report):
+def printed(width, rows=ROWS, show=print_report, declared=()):
     """Return what is printed of those rows."""
-    operations = {name: {"precision": {}, "traits": ["split-k"], "domain": ""} for name in ("layer_norm", "multi_head_attention")}
+    choices = {"precision": dict(declared), "traits": ["split-k"], "domain": ""}
+    operations = dict.fromkeys(("layer_norm", "multi_head_attention"), choices)
     declared = {"name": "", "version": "", "arrays": "torch", "device": "cpu", "notes": [], "operations": operations}
     settings = {"budget": "smoke", "seed": 0, "strict": False, "require_class": None}
     report = Report("mine", declared, {"specification": "0.1", "toise": "0.1.0"}, settings, rows)
@@ -433,17 +436,135 @@ def test_one_line_below_the_tables_explains_the_cells():
     assert not any("half" in line for line in printed(120, (row(outcome="FAIL", reason="wrong value"),)))
 
 
-def test_the_precision_of_an_operation_is_one_line():
-    """The class, the strictest that all rows would have passed, the largest error, what is excused, traits and failures."""
-    failing = row(requirement="LN-5", outcome="FAIL", strictest="", accuracy=70.0)
-    lines = printed(120, (*ROWS, failing), print_precision)
-    (line,) = [line for line in lines if line.startswith("layer_norm            bfloat16")]
+def failing(within, **fields):
+    """Return a row whose error is within a class or a trait, as far as a number says."""
+    return row(outcome="FAIL", strictest="", counterexample=SimpleNamespace(within=within), accuracy=70.0, **fields)
 
-    assert line.split() == [
-        *("layer_norm", "bfloat16", "STEPWISE", "STEPWISE", "50%", "of", "its", "radius", "(LN-2)", "12%", "split-k", "1", "FAIL")
-    ]
-    assert any(line.split()[:4] == ["layer_norm", "float64", "STRICT", "STRICT"] for line in lines)
-    assert not any(line.startswith("layer_norm            float32") for line in lines)  # nothing of it is provided
+
+def precision_of(rows, width=120):
+    """Return the cells of each line of the table of precision, by operation and dtype."""
+    found = {}
+    for line in printed(width, rows, print_precision):
+        operation, *cells = re.split(r"\s{2,}", line)
+        if len(cells) == 6 and operation != "operation":
+            found[operation, cells[0]] = cells[1:]
+    return found
+
+
+def test_the_precision_of_an_operation_is_one_line():
+    """The declared class, the strictest that all rows would have passed, the largest error, what is excused, the failures."""
+    found = precision_of((*ROWS, failing("")))
+
+    assert found == {
+        ("layer_norm", "bfloat16"): ["STEPWISE", "none", "50% (LN-2)", "12%", "1"],
+        ("layer_norm", "float64"): ["STRICT", "STRICT", "<1% (LN-1)", "-", "-"],
+        ("multi_head_attention", "bfloat16"): ["FUSED", "FUSED", "100% (MHA-10)", "-", "-"],
+    }  # of float32 and float16 nothing is provided
+
+
+@pytest.mark.parametrize(
+    ("rows", "passes"),
+    [
+        ((failing("EAGER"),), "EAGER"),
+        ((failing("STEPWISE"), failing("EAGER")), "STEPWISE"),
+        ((failing("EAGER"), row(strictest="FUSED")), "EAGER"),
+        ((failing("EAGER"), failing("")), "none"),
+        ((failing("EAGER"), failing("split-k")), "none"),
+        ((failing("EAGER"), row(outcome="CRASH", strictest="")), "none"),
+        ((row(strictest="EAGER"), row(strictest="FUSED")), "EAGER"),
+        ((row(strictest="EAGER"), row(outcome="WARN", strictest="")), "EAGER"),
+        ((row(outcome="WARN", strictest=""),), "-"),
+        ((row(precision="EXACT", strictest="EXACT"),), "EXACT"),
+    ],
+)
+def test_what_fails_passes_in_no_class_that_does_not_hold_its_error(rows, passes):
+    """The loosest of what the rows need, and none where one of them has no class."""
+    assert precision_of(rows)["layer_norm", "bfloat16"][1] == passes
+
+
+def test_the_class_foretold_by_failures_is_the_one_that_passes():
+    """Declared, the class that the failures name is indeed the strictest in which all rows pass."""
+    foretold = precision_of(kept(judged(stepwise)))["layer_norm", "bfloat16"][1]
+    report = judged(stepwise, foretold)
+
+    assert report.passed
+    assert precision_of(kept(report))["layer_norm", "bfloat16"][:2] == [foretold, foretold]
+
+
+def test_where_no_number_was_compared_no_use_is_told():
+    """Of shapes and dtypes there is no largest error."""
+    assert precision_of((row(), row()))["layer_norm", "bfloat16"][2] == "-"
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_no_number_of_the_precision_is_ever_cut(width):
+    """At 80 columns an operation has its line; at 60 its name stands on a line of its own."""
+    lines = printed(width, ROWS, print_precision)
+    first, last = (
+        at for at, line in enumerate(lines) if " declared  " in line or ("split-k" in line and line.startswith("multi"))
+    )
+    table = lines[first : last - 1]
+
+    assert all(len(line) <= width for line in table)
+    for whole in ("bfloat16  STEPWISE  STEPWISE  50% (LN-2)     12%", "bfloat16  FUSED     FUSED     100% (MHA-10)  -"):
+        assert any(whole in line for line in table)
+    assert ("layer_norm" in table) == ("multi_head_attention" in table) == (width == 60)
+
+
+def test_traits_and_what_did_not_run_stand_below():
+    """Each on a line of its own."""
+    lost = row(outcome="NOT RUN", strictest="", reason="0 relevant examples of 9; required: 3")
+    lines = printed(80, (*ROWS, lost, row(outcome="CRASH", strictest="", reason="it ended")), print_precision)
+
+    assert "layer_norm bfloat16: 1 CRASH, 1 NOT RUN" in lines
+    assert "layer_norm: traits split-k" in lines
+    assert "multi_head_attention bfloat16: 1" not in "\n".join(lines)
+
+
+def test_a_stricter_class_is_named_where_a_number_was_compared():
+    """A shape would have passed in every class, which says nothing."""
+    shape = row(requirement="GEN-1", strictest="FUSED")
+    lines = printed(120, (shape, row(accuracy=0.5, strictest="EAGER")))
+
+    assert [line.split()[2:4] for line in lines if line.startswith("GEN-1")] == [["PASS", "the"]]
+    assert sum(">EAGER" in line for line in lines) == sum(">CLASS" in line for line in lines) == 1
+    assert not any(">CLASS" in line for line in printed(120, (shape,)))
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (
+            (row(accuracy=0.1, strictest="EAGER"), row(strictest="FUSED")),
+            "declared STEPWISE, all rows would have passed as EAGER",
+        ),
+        (
+            (row(accuracy=0.1, strictest="EAGER"), row(outcome="WARN", strictest="")),
+            "declared STEPWISE, all rows that passed would have passed as EAGER",
+        ),
+        ((row(precision="EAGER", accuracy=0.1, strictest="FUSED"),), "held to EAGER, all rows would have passed as FUSED"),
+        ((row(accuracy=0.1), row(accuracy=0.1, strictest="EAGER")), ""),
+        ((row(accuracy=0.1, strictest="EAGER"), failing("")), ""),
+        ((row(precision="FUSED", accuracy=0.1, strictest="FUSED"), failing("EAGER", precision="FUSED")), ""),
+        ((row(strictest="FUSED"),), ""),
+        ((row(precision="EXACT", strictest="EXACT", accuracy=0.1),), ""),
+    ],
+)
+def test_a_class_that_is_looser_than_need_be_is_told_once(rows, said):
+    """Not where something fails, nor where no number shows it."""
+    lines = printed(120, rows, declared={"bfloat16": "STEPWISE"})
+
+    assert [line for line in lines if "would have passed as" in line] == [f"layer_norm bfloat16: {said}"] * bool(said)
+
+
+@pytest.mark.parametrize("show", [print_report, print_precision])
+def test_what_the_selection_excluded_is_counted_apart(show):
+    """A requirement that could not be judged is not hidden among those that nobody asked for."""
+    excluded = row(outcome="NOT RUN", strictest="", reason=EXCLUDED)
+    lost = row(outcome="NOT RUN", strictest="", reason="0 relevant examples of 9; required: 3")
+
+    assert printed(120, (row(), excluded, excluded), show)[-1] == "PASSED  1 PASS · 2 excluded"
+    assert printed(120, (row(), excluded, lost), show)[-1] == "NOT PASSED  1 NOT RUN · 1 PASS · 1 excluded"
 
 
 def test_a_row_survives_json():

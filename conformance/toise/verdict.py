@@ -198,8 +198,9 @@ def assert_same(second: Answer, first: Answer, *, at: Any = ..., what: str = "re
 
 def assert_finite(answer: Answer) -> None:
     """Require a finite number wherever the radius is finite."""
-    bad = np.isfinite(answer.radius) & ~np.isfinite(answer.got)
-    note_checked(int(np.isfinite(answer.radius).sum()))
+    held = np.isfinite(answer.radius)
+    bad = held & ~np.isfinite(answer.got)
+    note_checked(int(held.sum()), int((~held).sum()))
     if bad.any():
         at = tuple(int(index) for index in np.argwhere(bad)[0])
         raise Violation(

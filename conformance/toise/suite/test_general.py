@@ -47,7 +47,7 @@ EXTREME = {
         content=("large", "normal", "ties"), exponent=(4, -30, 8, -60, 12), values=("normal", "offset")
     ),
     "feed_forward": feed_forward_inputs(content=("normal", "outlier", "cancel"), exponent=(30, -30, 12, -60, 60)),
-    "layer_norm": token_rows(content=("normal", "constant", "outlier", "offset"), exponent=(30, -30, 12, -60, 60)),
+    "layer_norm": token_rows(content=("normal", "constant", "outlier", "offset"), exponent=(30, -30, 2, -60, 12, 60)),
     "residual": residual_inputs(content=("normal", "outlier", "integers"), exponent=(30, -30, 12, -60, 90)),
     "mlm_loss": mlm_loss_inputs(content=("normal", "large", "sure"), exponent=(12, -30, 4, -60, 60)),
     "sequence_log_prob": sequence_log_prob_inputs(content=("normal", "wide", "large", "far"), exponent=(12, -30, 4, -60, 60)),

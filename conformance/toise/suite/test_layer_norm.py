@@ -1,9 +1,12 @@
 """LN · What layer_norm must do: one test for each numbered requirement.  Read with spec/toise_spec/layer_norm.md."""
 
+import math
+
 import numpy as np
 
 from toise.engine import requirement
 from toise.inputs import WHOLE_NUMBERS, token_rows
+from toise.inputs.magnitudes import power_of_two_within
 from toise.operations import OPERATIONS
 from toise.suite.test_feed_forward import last_position
 from toise.verdict import Irrelevant, assert_close, assert_formula, assert_same, assert_that
@@ -137,15 +140,16 @@ def test_a_small_spread_beside_a_large_mean_is_kept(backend, rows):
     The numbers are whole and exact in the dtype; E[x^2] - E[x]^2 would lose their digits.
     """
     large = {"float64": 2.0**40, "float32": 2.0**16, "bfloat16": 2.0**7, "float16": 2.0**10}[backend.dtype]
+    # Where squares are summed in float16, the mean must be smaller.
+    room = backend.declared("layer_norm").bounds(backend.dtype).accumulate.huge / (8 * rows.x.shape[-1])
+    large = min(large, power_of_two_within(math.sqrt(room)))
     y = backend.layer_norm(rows.x, rows.gamma, rows.beta, **rows.options)
     shifted = backend.layer_norm(rows.x + large, rows.gamma, rows.beta, **rows.options)
 
     assert_same(shifted, y)
 
 
-@requirement(
-    "LN-12", rows=token_rows(eps=(0.0,), content=(*WHOLE_NUMBERS, "normal", "outlier"), d=(2, 3, 4, 5, 8, 16, 31, 64, 65))
-)
+@requirement("LN-12", rows=token_rows(eps=(0.0,), content=(*WHOLE_NUMBERS, "normal", "outlier"), d=(2, 3, 4, 5, 8, 16, 31)))
 def test_without_eps_it_is_the_formula_of_the_source(backend, rows):
     """With eps = 0 the result is (x - mean) / sigma * gamma + beta."""
     without_constant_rows(rows)
