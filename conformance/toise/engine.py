@@ -23,7 +23,6 @@ import threadpoolctl
 import toise_spec
 from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 
-from toise.bounds import TRAITS
 from toise.errors import ToiseError
 from toise.operations import OPERATIONS
 from toise.report import Counterexample, Row
@@ -147,9 +146,8 @@ class Trial:
     """The share of elements that are excused, of each input that was not aimed at overflow: a long row counts as one."""
     rounded: bool = False
     """Whether the radius of any result was asked for: else the verdict is the same in every precision class."""
-    wary: bool = False
-    """Whether to note radii that say little."""
     vague: bool = False
+    """Whether a radius was so large that it says little."""
     broken: ToiseError | None = None
 
     @property
@@ -202,7 +200,7 @@ class Trial:
         counts["excused"] += example.excused
         self.ratios[recipe] = example.ratio
         self.rounded |= bool(example.required)
-        self.vague |= self.wary and any(each.vague() for each in example.required.values())
+        self.vague |= violation is None and any(each.vague() for each in example.required.values())
         if not recipe.aimed_at_overflow:
             defined, overflow = example.elements()
             counts["defined"] += defined
@@ -214,9 +212,9 @@ class Trial:
                 self.excused.append(0.0)
         return violation
 
-    def repeated(self, other: Backend, recipes: Iterable[Recipe], *, wary: bool = False) -> Trial:
+    def repeated(self, other: Backend, recipes: Iterable[Recipe]) -> Trial:
         """Try recipes on a backend that declares something else, until one fails."""
-        again = Trial(self.prop, other, self.operation, wary=wary)
+        again = Trial(self.prop, other, self.operation)
         any(again.fails(recipe) for recipe in recipes)
         if again.broken:
             raise again.broken
@@ -364,7 +362,7 @@ def _outcome(trial: Trial, again: str) -> tuple[str, str, Counterexample | None]
         return (
             outcome,
             KINDS[violation.kind],
-            Counterexample.of(recipe, trial.backend, violation, hint=_hint(trial, violation), again=again),
+            Counterexample.of(recipe, trial.backend, violation, hint=_hint(trial, violation), within=_within(trial), again=again),
         )
     if not trial.backend.provides(trial.operation):
         return "NOT PROVIDED", trial.backend.lacks(trial.operation), None
@@ -385,9 +383,9 @@ def _strictest(trial: Trial) -> str:
     """
     stricter, _ = trial.backend.classes(trial.operation)
     recipes = sorted(trial.seen, key=lambda recipe: -trial.ratios[recipe])
+    if stricter and not trial.rounded:
+        return stricter[0]
     for kind in stricter:
-        if not trial.rounded:
-            return kind
         again = trial.repeated(trial.backend.held_to(trial.operation, kind), recipes)
         if not again.failures and not again.doubt():
             return kind
@@ -409,40 +407,30 @@ def _hint(trial: Trial, violation: Violation) -> str:
             continue
         again = trial.repeated(other, trial.failures)
         if not again.failures and again.counts["relevant"]:
-            return f"it would hold if the backend declared {_declaration(operation, key, value)}"
-    return _wider(trial)
-
-
-def _wider(trial: Trial) -> str:
-    """Say which trait, or else which looser class, has a radius that holds the errors.
-
-    That is no proof of how the backend rounds, and the text says no more than that the radius holds them.  Nothing
-    is said where a number is not finite, or where the radius is so large that it would hold wrong formulas too.
-    """
-    backend, operation, dtype = trial.backend, trial.operation, trial.backend.dtype
-    if not all(failure.ratio is not None and np.isfinite(failure.ratio) for failure in trial.failures.values()):
-        return ""
-    declared = backend.declared(operation)
-    held, if_all = declared.class_of(dtype), f"if so are all other errors of {operation}, declare"
-    replaced = declared.precision.get(dtype, held) != held
-    for trait, other in () if replaced else backend.other_traits(operation):
-        again = trial.repeated(other, trial.failures, wary=True)
-        if again.counts["relevant"] and not again.failures and not again.vague:
-            text = _declaration(operation, "traits", [*declared.traits, trait])
-            return f"the error is within the radius of the trait {trait} ({TRAITS[trait]}); {if_all} {text}"
-    for kind in backend.classes(operation)[1]:
-        again = trial.repeated(backend.held_to(operation, kind), trial.failures, wary=True)
-        if again.counts["relevant"] and not again.failures:
-            if again.vague:
-                return ""
-            within = f"the error is within the radius of {kind}"
-            if replaced:
-                return f"{within}; {declared.precision[dtype]} is declared, and {declared.required} required"
-            return f"{within}; {if_all} {_declaration(operation, 'precision', {dtype: kind})}"
+            return f"it would hold if the backend declared {declaration(operation, key, value)}"
     return ""
 
 
-def _declaration(operation: str, key: str, value: object) -> str:
+def _within(trial: Trial) -> dict[str, bool]:
+    """Return the traits, and then the looser classes, whose radius holds the errors, and whether it says much.
+
+    A radius as large as the value would hold wrong formulas too.  Nothing is returned where a number is not finite.
+    """
+    backend, operation = trial.backend, trial.operation
+    if not all(failure.ratio is not None and np.isfinite(failure.ratio) for failure in trial.failures.values()):
+        return {}
+    others = [*backend.other_traits(operation)]
+    others += [(kind, backend.held_to(operation, kind)) for kind in backend.classes(operation)[1]]
+    found = {}
+    for name, other in others:
+        again = trial.repeated(other, trial.failures)
+        if again.counts["relevant"] and not again.failures:
+            found[name] = not again.vague
+    return found
+
+
+def declaration(operation: str, key: str, value: object) -> str:
+    """Return the text that declares something of an operation."""
     return f"__toise__ = {json.dumps({operation: {key: value}})}"
 
 

@@ -47,10 +47,13 @@ class Counterexample:
     at: list[int] | None
     error_in_radii: float | None
     hint: str
+    within: dict[str, bool]
     again: str
 
     @classmethod
-    def of(cls, recipe: Recipe, backend: Backend, violation: Violation, *, hint: str, again: str) -> Counterexample:
+    def of(
+        cls, recipe: Recipe, backend: Backend, violation: Violation, *, hint: str, within: dict[str, bool], again: str
+    ) -> Counterexample:
         """Describe a violation; `call` and `other_call` hold the arguments that a law changed."""
         case = backend.build(recipe)
         before = {**case.arrays, **case.options}
@@ -74,6 +77,7 @@ class Counterexample:
             at=None if violation.at is None else list(violation.at),
             error_in_radii=_plain(violation.ratio),
             hint=hint,
+            within=within,
             again=again,
         )
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from toise import engine
 from toise.arrays import DTYPES
 from toise.backend import Backend
+from toise.bounds import LOOSER, TRAITS
 from toise.errors import TargetError, text_of
 from toise.operations import OPERATIONS
 from toise.report import EXCLUDED, Report, Row, environment
@@ -120,9 +122,45 @@ def assemble(
         declarations=declared(target),
         environment=environment(target),
         settings=settings,
-        results=(*rows, *(unjudged(unit, target, "NOT RUN", EXCLUDED) for unit in excluded)),
+        results=(*_with_hints(target, list(rows)), *(unjudged(unit, target, "NOT RUN", EXCLUDED) for unit in excluded)),
         complete=complete,
     )
+
+
+def _with_hints(target: Target, rows: list[Row]) -> list[Row]:
+    """Say which trait or looser class would hold all errors of an operation and dtype, where there is one."""
+    failing: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        if row.outcome in ("FAIL", "CRASH"):
+            failing.setdefault((row.operation, row.dtype), []).append(row)
+    hints = {}
+    for (operation, dtype), broken in failing.items():
+        candidates = [row.counterexample.within if row.counterexample else {} for row in broken]
+        common = [
+            name
+            for name in candidates[0]
+            if all(name in others for others in candidates) and any(others[name] for others in candidates)
+        ]
+        if common:
+            hints[operation, dtype] = _hint(target, operation, dtype, common[0])
+    return [
+        dataclasses.replace(row, counterexample=dataclasses.replace(row.counterexample, hint=hints[row.operation, row.dtype]))
+        if row.outcome == "FAIL" and row.counterexample and not row.counterexample.hint and (row.operation, row.dtype) in hints
+        else row
+        for row in rows
+    ]
+
+
+def _hint(target: Target, operation: str, dtype: str, name: str) -> str:
+    """Say what would have to be true of the code for its errors to be rounding."""
+    declared = target.declarations.operations[operation]
+    words = {**TRAITS, **LOOSER}[name]
+    all_of = f"the errors of {operation} in {dtype} are all within the radius of {name}"
+    given = declared.precision.get(dtype)
+    if given and given != declared.class_of(dtype):
+        return f"{all_of} ({words}); {given} is declared, and {declared.required} required"
+    key, value = ("traits", [*declared.traits, name]) if name in TRAITS else ("precision", {dtype: name})
+    return f"{all_of}: if {words}, declare {engine.declaration(operation, key, value)}; if not, look for a mistake of that size"
 
 
 def declared(target: Target) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from toise.bounds.autoregressive import sequence_log_prob
 from toise.bounds.bounded import Bounded
 from toise.bounds.causal_mask import causal_mask
 from toise.bounds.feed_forward import feed_forward
-from toise.bounds.formats import CLASSES, FLOAT32, PRECISIONS, TRAITS, UNROUNDED, Format, Precision
+from toise.bounds.formats import CLASSES, FLOAT32, LOOSER, PRECISIONS, TRAITS, UNROUNDED, Format, Precision
 from toise.bounds.layer_norm import layer_norm
 from toise.bounds.log_softmax import log_softmax
 from toise.bounds.masked_language_model import mlm_loss
@@ -20,6 +20,7 @@ from toise.bounds.residual import residual
 __all__ = [
     "CLASSES",
     "FLOAT32",
+    "LOOSER",
     "PRECISIONS",
     "TRAITS",
     "UNROUNDED",

@@ -85,6 +85,12 @@ PRECISIONS: dict[str, dict[str, Precision]] = {
 }
 # From the strictest to the widest.
 CLASSES = ("STRICT", "FUSED", "TF32", "EAGER", "STEPWISE")
+# What a class that is looser than another of the same dtype means, in a few words.
+LOOSER = {
+    "TF32": "operands of matrix products are cut to 11 significant bits, as by CUDA with allow_tf32",
+    "EAGER": "every array that is written out between two kernels is in the dtype",
+    "STEPWISE": "every single step is in the dtype",
+}
 # What is no floating-point number is not rounded.
 UNROUNDED = Precision(EXACT, EXACT, EXACT, EXACT)
 
