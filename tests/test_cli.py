@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from xml.etree import ElementTree as ET
 import jsonschema
 import pytest
 import toise_spec
+from toise.bounds import PRECISIONS
 
 RIGHT = """
     import numpy as np
@@ -148,6 +150,15 @@ def test_a_class_that_is_required_is_held_to_in_every_process(toise, backend_fil
     assert toise(*again.split()).returncode == 1
 
 
+def test_the_help_names_the_classes_of_each_dtype(toise):
+    """A class that a dtype lacks is no mistake: the option holds for all dtypes at once."""
+    told = " ".join(toise("check", "--help").stdout.split())
+
+    for dtype, (*classes, last) in PRECISIONS.items():
+        if classes:
+            assert re.search(rf"{dtype}[^:]*: {', '.join(classes)} or {last}", told)
+
+
 def test_precision_is_one_line_for_each_operation_and_dtype(toise, backend_file):
     """Its exit status is that of check: a failure is counted in the line."""
     told = toise("precision", backend_file(NARROW), *SMOKE)
@@ -158,12 +169,13 @@ def test_precision_is_one_line_for_each_operation_and_dtype(toise, backend_file)
     assert line[:3] == ["layer_norm", "bfloat16", "STEPWISE"]
     assert line[3] in ("EAGER", "STEPWISE")
     assert line[4].endswith("%")
+    assert line[-1] == "-"
     assert wrong.returncode == 1
     assert [line.split()[:3] for line in wrong.stdout.splitlines() if line.startswith("layer_norm ")] == [
         ["layer_norm", "float32", "STRICT"],
         ["layer_norm", "float64", "STRICT"],
     ]
-    assert all(line.rstrip().endswith("FAIL") for line in wrong.stdout.splitlines() if line.startswith("layer_norm "))
+    assert all(int(line.split()[-1]) for line in wrong.stdout.splitlines() if line.startswith("layer_norm "))
 
 
 def test_a_target_that_ends_the_process_is_a_crash_of_precision_too(toise, backend_file):

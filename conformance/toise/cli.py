@@ -118,7 +118,8 @@ def _judging(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--require-class",
     metavar="CLASS",
-    help="Hold what is declared looser to this precision class: STRICT, FUSED, TF32, EAGER or STEPWISE.",
+    help="Hold what is declared looser to this precision class. float32: STRICT or TF32; float16, bfloat16: FUSED, EAGER or "
+    "STEPWISE. FUSED leaves only STRICT to float32, EAGER also TF32.",
 )
 @click.option("--strict", is_flag=True, help="A WARN fails the run too.")
 @click.option("--json", "json_file", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), help="Write the report.")
@@ -131,8 +132,11 @@ def check(
 ) -> None:
     """Judge TARGET: a file.py, a module, module:object, or the built-in torch or reference.
 
-    Exit status: 0 passed, 1 not passed, 2 the command or the target cannot be used, 3 Toise itself failed,
-    130 interrupted.
+    Exit status: 0 passed, 1 not passed, 2 the command or the target cannot be used, or nothing is provided,
+    3 Toise itself failed, 130 interrupted.
+
+    It is 0 if at least one MUST passed, nothing failed, and nothing is NOT RUN for lack of examples or since too
+    many elements are excused. What your own selection excludes does not count.
     """
     from toise.junit import to_junit
     from toise.report import to_json
@@ -157,9 +161,10 @@ def check(
 @_judging
 @click.pass_context
 def precision(context: click.Context, /, targets: tuple[str, ...], **options: Any) -> None:
-    """Tell how precise TARGET is: for each operation and dtype the strictest precision class that it would pass.
+    """Tell how precise TARGET is: for each operation and dtype the strictest class in which nothing that was tried fails.
 
-    The requirements are judged as by `check`, and the exit status is that of `check`.
+    Beside it stands how much of the declared class the largest error took. The requirements are judged as by
+    `check`, and the exit status is that of `check`.
     """
     from toise.operations import OPERATIONS
     from toise.terminal import print_precision

@@ -10,7 +10,7 @@ import toise_spec
 from rich.table import Table
 from rich.text import Text
 
-from toise.bounds import PRECISIONS
+from toise.bounds import CLASSES
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,7 +29,12 @@ COLOURS = {
 NUMBERS_SHOWN = 24
 # Between two columns, and the least that a title is worth printing in.
 GAP, LEAST_TITLE = 2, 12
-PRECISION_LEGEND = "would pass: the strictest class in which all rows that pass would have passed; uses: by the largest error"
+# From the strictest to the widest; integers and booleans are not rounded.
+ORDER = ("EXACT", *CLASSES)
+PRECISION_LEGEND = (
+    "passes: the strictest class in which nothing that was tried fails, none where no class is known to hold every failure; "
+    "uses: the largest error of what passes, as a share of what the declared class allows"
+)
 
 
 def print_report(report: Report, console: Console) -> None:
@@ -40,8 +45,9 @@ def print_report(report: Report, console: Console) -> None:
     for columns, together in _tables(rows).items():
         for side_by_side in _that_fit(together, columns, console.width):
             console.print(_table(together, side_by_side, console.width))
-    if legend := _legend(rows):
-        console.print(Text(legend), soft_wrap=True)
+    for line in (_legend(rows), *_looser(report)):
+        if line:
+            console.print(Text(line), soft_wrap=True)
     for row in _told(report):
         console.print(Text(failure_text(row), style=""), soft_wrap=True)
         console.print()
@@ -51,44 +57,73 @@ def print_report(report: Report, console: Console) -> None:
 
 
 def print_precision(report: Report, console: Console) -> None:
-    """Print for each operation and dtype how much of what its precision class allows was used, and the strictest class."""
-    for line in heading(report):
-        console.print(Text(line), soft_wrap=True)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("operation", "dtype", "class", "would pass", "uses", "excused", "traits", "failures"):
-        table.add_column(title, no_wrap=True)
-    judged: dict[tuple[str, str], list[Row]] = {}
-    for row in report.results:
-        if not row.excluded and row.outcome not in ("NOT PROVIDED", "NOT APPLICABLE"):
-            judged.setdefault((row.operation, row.dtype), []).append(row)
+    """Print for each operation and dtype the strictest class in which nothing fails, and how much was used of the declared one.
+
+    No cell is cut: where the table is too wide, each operation stands on a line of its own.
+    """
+    for told in heading(report):
+        console.print(Text(told), soft_wrap=True)
+    judged = _judged(report)
+    cells = [("operation", "dtype", "declared", "passes", "uses", "excused", "FAIL")]
     for (operation, dtype), rows in judged.items():
-        traits = report.declarations["operations"][operation].get("traits", ())
-        table.add_row(operation, dtype, rows[0].precision, *_used(rows), ", ".join(traits), _failures(rows))
-    if judged:
-        console.print(table)
-        console.print(Text(PRECISION_LEGEND), soft_wrap=True)
-    for line in _reasons(report):
-        console.print(Text(line), soft_wrap=True)
+        failed = sum(row.outcome == "FAIL" for row in rows)
+        cells.append((operation, dtype, rows[0].precision, _passes(rows), _used(rows), _excused(rows), str(failed or "-")))
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    wide = sum(widths) + GAP * (len(widths) - 1) <= console.width
+    before = "operation"
+    for line in cells if judged else ():
+        operation = line[0]
+        if not wide and operation != before:
+            console.print(Text(operation), soft_wrap=True)
+            before = operation
+        padded = [f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)]
+        text = (" " * GAP).join(padded if wide else ["", *padded[1:]])
+        console.print(Text(text.rstrip(), style="bold" if line is cells[0] else ""), soft_wrap=True)
+    for told in (*_beside(report, judged), *([PRECISION_LEGEND] if judged else ()), *_reasons(report)):
+        console.print(Text(told), soft_wrap=True)
     console.print(_verdict(report))
 
 
-def _used(rows: list[Row]) -> tuple[str, str, str]:
-    """Return the strictest class that all passing rows would have passed, the share of the radius used, and what was excused."""
-    passed = [row for row in rows if row.outcome == "PASS"]
-    if not passed:
-        return "", "", ""
-    hardest = max(passed, key=lambda row: row.accuracy)
-    classes = list(PRECISIONS.get(hardest.dtype, [hardest.precision]))
-    strictest = max((row.strictest for row in passed), key=classes.index)
-    counts = {name: sum(row.elements.get(name, 0) for row in rows) for name in ("defined", "overflow")}
-    excused = _percent(counts["overflow"] / max(counts["defined"], 1))
-    used = f"{hardest.accuracy:.0%} of its radius ({hardest.requirement})" if hardest.accuracy else "nothing"
-    return strictest, used, excused or "-"
+def _judged(report: Report) -> dict[tuple[str, str], list[Row]]:
+    """Return the rows that were judged, by operation and dtype."""
+    found: dict[tuple[str, str], list[Row]] = {}
+    for row in report.results:
+        if not row.excluded and row.outcome not in ("NOT PROVIDED", "NOT APPLICABLE"):
+            found.setdefault((row.operation, row.dtype), []).append(row)
+    return found
 
 
-def _failures(rows: list[Row]) -> str:
-    counts = {outcome: sum(row.outcome == outcome for row in rows) for outcome in ("FAIL", "CRASH", "NOT RUN")}
-    return ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count) or "-"
+def _passes(rows: list[Row]) -> str:
+    """Return the strictest class in which no row fails: that of what passes, and one that holds each error of what fails."""
+    kinds = {row.strictest for row in rows if row.outcome == "PASS"}
+    for row in rows:
+        if row.outcome in ("FAIL", "CRASH"):
+            holding = [name for name in row.counterexample.within if name in ORDER] if row.counterexample else []
+            kinds.add(min(holding, key=ORDER.index, default="none"))
+    return "none" if "none" in kinds else max(kinds, key=ORDER.index, default="-")
+
+
+def _used(rows: list[Row]) -> str:
+    """Return how much of its radius the largest error took, among the rows that pass, and where."""
+    hardest = max((row for row in rows if row.outcome == "PASS"), key=lambda row: row.accuracy, default=None)
+    return f"{_percent(hardest.accuracy)} ({hardest.requirement})" if hardest and hardest.accuracy else "-"
+
+
+def _excused(rows: list[Row]) -> str:
+    defined, overflow = (sum(row.elements.get(name, 0) for row in rows) for name in ("defined", "overflow"))
+    return _percent(overflow / max(defined, 1)) or "-"
+
+
+def _beside(report: Report, judged: dict[tuple[str, str], list[Row]]) -> list[str]:
+    """Return a line for each thing that is too rare for a column: what did not run to its end, and declared traits."""
+    lines = []
+    for (operation, dtype), rows in judged.items():
+        counts = {outcome: sum(row.outcome == outcome for row in rows) for outcome in ("CRASH", "NOT RUN")}
+        if any(counts.values()):
+            told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
+            lines.append(f"{operation} {dtype}: {told}")
+    declared = {operation: report.declarations["operations"][operation]["traits"] for operation, _ in judged}
+    return [*lines, *(f"{operation}: traits {', '.join(traits)}" for operation, traits in declared.items() if traits)]
 
 
 def failure_text(row: Row) -> str:
@@ -206,8 +241,13 @@ def _cell(row: Row | None) -> Text:
         return Text(row.outcome, style=COLOURS[row.outcome])
     # A star leads to the lines below the table that say why it was tried in part.
     words = ["PASS*" if row.reason else "PASS", f"{row.accuracy:.2g}" if row.accuracy else ""]
-    words += [f">{row.strictest}" if row.strictest != row.precision else "", _percent(row.excused)]
+    words += [f">{row.strictest}" if _stricter(row) else "", _percent(row.excused)]
     return Text(" ".join(word for word in words if word), style=COLOURS[row.outcome])
+
+
+def _stricter(row: Row) -> bool:
+    """Whether a number was compared with a radius, and a stricter class would have held it too."""
+    return bool(row.accuracy) and row.strictest != row.precision
 
 
 def _percent(share: float) -> str:
@@ -221,13 +261,26 @@ def _legend(rows: list[Row]) -> str:
     words = []
     if any(row.accuracy for row in passed):
         words.append("0.5: the largest error took half of what the class allows")
-    if any(row.strictest != row.precision for row in passed):
-        words.append(">CLASS: the strictest class that it would have passed")
+    if any(_stricter(row) for row in passed):
+        words.append(">CLASS: the strictest class that it would have passed, where a number was compared")
     if any(row.excused for row in passed):
         words.append("5%: of the elements are excused, as a correct computation may overflow there")
     if any(row.reason for row in passed):
         words.append("*: in part, see below")
     return "; ".join(words)
+
+
+def _looser(report: Report) -> list[str]:
+    """Say of which operation and dtype the class is looser than need be; where no number was compared, nothing shows that."""
+    lines = []
+    for (operation, dtype), rows in _judged(report).items():
+        held, kind = rows[0].precision, _passes(rows)
+        if kind in ORDER[: ORDER.index(held)] and any(row.accuracy for row in rows):
+            declared = report.declarations["operations"][operation]["precision"].get(dtype, held)
+            what = "all rows" if all(row.outcome == "PASS" for row in rows) else "all rows that passed"
+            said = "declared" if declared == held else "held to"
+            lines.append(f"{operation} {dtype}: {said} {held}, {what} would have passed as {kind}")
+    return lines
 
 
 def _told(report: Report) -> list[Row]:
@@ -259,8 +312,7 @@ def _reasons(report: Report) -> list[str]:
         count = f" ({refused} of {run} examples)" if refused else ""
         star = "*" if outcome == "PASS" else ""
         lines.append(f"{outcome}{star}: {reason}{count}: {textwrap.shorten(places, 160, placeholder=' ...')}")
-    excluded = sum(row.excluded for row in report.results)
-    return [*lines, *([f"NOT RUN: {excluded} rows excluded by the selection"] if excluded else [])]
+    return lines
 
 
 def _domains(report: Report) -> list[str]:
@@ -275,7 +327,10 @@ def _domains(report: Report) -> list[str]:
 
 
 def _verdict(report: Report) -> Text:
-    counts = " · ".join(f"{count} {outcome}" for outcome, count in report.counts.items() if count)
+    # What the selection left out is no doubt about the target: it is counted apart from what should have run.
+    excluded = sum(row.excluded for row in report.results)
+    numbers = {**report.counts, "NOT RUN": report.counts["NOT RUN"] - excluded, "excluded": excluded}
+    counts = " · ".join(f"{count} {name}" for name, count in numbers.items() if count)
     word = "INCOMPLETE" if not report.complete else "PASSED" if report.passed else "NOT PASSED"
     return Text.assemble((word, "bold green" if report.passed else "bold red"), f"  {counts}")
 
