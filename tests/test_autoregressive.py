@@ -527,7 +527,7 @@ MISTAKES = {
     "logarithm of the softmax": (made_of(scores=lambda z: np.log(softmax(z))), "AR-7", "GEN-3"),  # deeplearning4j/deeplearning4j#785
     "1e-9 added to the softmax": (made_of(scores=lambda z: np.log(softmax(z) + z.dtype.type(1e-9))), "AR-7", "AR-1 AR-8 AR-11"),
     "no maximum taken off": (made_of(scores=lambda z: z - np.log(np.exp(z).sum(axis=-1, keepdims=True))), "AR-7", "GEN-3"),
-    "product of probabilities": (made_of(scores=softmax, over=lambda steps: np.log(steps.prod(axis=-1))), "AR-7", "GEN-3 AR-1 AR-4 AR-11"),
+    "product of probabilities": (made_of(scores=softmax, over=lambda steps: np.log(steps.prod(axis=-1))), "AR-7", "GEN-3 AR-1 AR-4"),
     "bits": (made_of(scores=lambda z: log_p(z) / z.dtype.type(math.log(2))), "AR-8", "AR-1 AR-5"),
     "loss": (made_of(over=lambda steps: -steps.sum(axis=-1)), "AR-8", "AR-1 AR-5 AR-11"),
     "label smoothing": (made_of(scores=lambda z: z.dtype.type(0.9) * log_p(z) + z.dtype.type(0.1) * log_p(z).mean(axis=-1, keepdims=True)), "AR-8", "AR-1 AR-5 AR-10"),
