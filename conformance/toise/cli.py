@@ -119,7 +119,7 @@ def _judging(command: Callable[..., Any]) -> Callable[..., Any]:
     "--require-class",
     metavar="CLASS",
     help="Hold what is declared looser to this precision class. float32: STRICT or TF32; float16, bfloat16: FUSED, EAGER or "
-    "STEPWISE. FUSED leaves only STRICT to float32, EAGER also TF32.",
+    "STEPWISE. FUSED holds float32 to STRICT, EAGER to TF32.",
 )
 @click.option("--strict", is_flag=True, help="A WARN fails the run too.")
 @click.option("--json", "json_file", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), help="Write the report.")
