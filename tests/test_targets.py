@@ -417,7 +417,7 @@ def test_a_device_without_numbers_is_refused():
     [
         ({"operations": ["softmax"]}, f"unknown operation 'softmax'; known: {KNOWN}"),
         ({"operations": ["attention", "LayerNorm"]}, "unknown operation 'LayerNorm'"),
-        ({"dtypes": ["float16"]}, "unknown dtype 'float16'; known: float64, float32, bfloat16"),
+        ({"dtypes": ["float8"]}, "unknown dtype 'float8'; known: float64, float32, float16, bfloat16"),
         ({"dtypes": [np.float32]}, "unknown dtype"),
         ({"budget": "huge"}, "unknown budget 'huge'; known: smoke, standard, thorough"),
         ({"operations": "attention"}, "'attention'"),

@@ -309,20 +309,21 @@ def _again(trial: Trial, budget: str, seed: int) -> str:
 
 def _search(trial: Trial, budget: str, seed: int) -> None:
     """Try the fixed list and explore; then look for a failure on numbers that a person can check."""
-    recipes, examples = trial.prop.inputs[trial.operation], BUDGETS[budget]
+    recipes = trial.prop.inputs[trial.operation]
+    more = BUDGETS[budget] or BUDGETS["standard"]
     fixed_holds = not any(trial.fails(recipe) or trial.broken for recipe in recipes.fixed)
     if fixed_holds:
         if not trial.counts["relevant"] and not trial.counts["irrelevant"]:
             return  # nothing in the fixed list is provided here, and the rest is more of the same
-        if recipes.general is not None and examples:
-            trial.explore(recipes.general, examples, seed)
+        # A backend that lacks an option may leave too little of the fixed list.
+        if recipes.general is not None and (BUDGETS[budget] or trial.counts["relevant"] < trial.enough):
+            trial.explore(recipes.general, more, seed)
     if not trial.failures or trial.literal_failures():
         return
-    examples = examples or BUDGETS["standard"]
     if recipes.tiny is not None:
-        trial.explore(recipes.tiny, examples, seed)
+        trial.explore(recipes.tiny, more, seed)
     if not fixed_holds and not trial.literal_failures() and recipes.general is not None:
-        trial.explore(recipes.general, examples, seed)
+        trial.explore(recipes.general, more, seed)
 
 
 def _row(trial: Trial, again: str) -> Row:
