@@ -38,7 +38,8 @@ def climb(operation: str, machine: Machine, seconds: float, seed: int) -> dict[s
     """Search for that many seconds, and return the worst that was found, with its inputs."""
     rng = np.random.default_rng([seed, 1])
     table = {name: one for name, one in ORGANISATIONS[operation].items() if one.on(machine) and not one.slow}
-    found: dict[str, Any] = {"operation": operation, "machine": str(machine), "evaluations": 0, "worst": 0.0, "by": ""}
+    found: dict[str, Any] = {"operation": operation, "machine": str(machine), "seconds": seconds, "seed": seed}
+    found |= {"evaluations": 0, "worst": 0.0, "by": ""}
     end = time.monotonic() + seconds
     names = list(table)
     while time.monotonic() < end:

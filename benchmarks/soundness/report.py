@@ -14,12 +14,22 @@ def as_markdown(found: dict[str, Any]) -> str:
         if found[part]:
             parts += [f"**{title}.**", "", *_checks(found[part]), ""]
     if found["climb"]:
-        rows = [(x["operation"], x["machine"], x["evaluations"], _number(x["worst"]), x["by"]) for x in found["climb"]]
-        parts += ["**Search for the worst.**", "", *_table(("operation", "class", "evaluations", "worst", "by"), rows), ""]
+        names = ("operation", "machine", "seconds", "seed", "evaluations", "worst", "by")
+        rows = [tuple(_number(x[name]) if name in ("seconds", "worst") else x[name] for name in names) for x in found["climb"]]
+        head = ("operation", "class", "seconds", "seed", "evaluations", "worst error / radius", "by")
+        parts += ["**Search for the worst.**", "", *_table(head, rows), ""]
     if found["tightness"]:
-        rows = [(x["case"], x["machine"], _factor(x["ratio"]), x["limit"] or "") for x in found["tightness"]]
-        parts += ["**Tightness.**", "", *_table(("inputs", "class", "radius / error", "limit"), rows), ""]
+        parts += ["**Tightness: radius / error, and the most that it may be, where there is such a limit.**", ""]
+        parts += [*_tightness(found["tightness"]), ""]
     return "\n".join(parts)
+
+
+def _tightness(lines: list[dict[str, Any]]) -> list[str]:
+    """Return a row for each kind of input, and a column for each class."""
+    machines = list(dict.fromkeys(x["machine"] for x in lines))
+    cells = {(x["case"], x["machine"]): _factor(x["ratio"]) + (f" (≤ {x['limit']})" if x["limit"] else "") for x in lines}
+    rows = [(case, *(cells[case, machine] for machine in machines)) for case in dict.fromkeys(x["case"] for x in lines)]
+    return _table(("inputs", *machines), rows)
 
 
 def _checks(lines: list[dict[str, Any]]) -> list[str]:
