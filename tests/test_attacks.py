@@ -102,7 +102,7 @@ def test_what_may_overflow_on_the_way_is_excused(attack):
 
     assert np.isfinite(required.value).all()
     assert (np.isfinite(got) | np.isposinf(required.radius)).all()
-    assert not np.isfinite(got).all() or worst(organisation, machine, case) <= 1
+    assert not (np.abs(got - required.value) <= 0.1 * np.abs(required.value)).all()
     assert np.isposinf(required.radius).any()
 
 

@@ -8,7 +8,7 @@ import itertools
 
 import numpy as np
 import pytest
-from soundness.campaign import CONCEPTS, ORGANISATIONS, TRAITS, Tally, campaign, check
+from soundness.campaign import CONCEPTS, ORGANISATIONS, TRAITS, Tally, check
 from soundness.cases import any_bits, built, cases, suite_recipes
 from soundness.climb import climb
 from soundness.machine import MACHINES, Machine, Organisation, flushing
@@ -82,20 +82,18 @@ def test_no_correct_organisation_leaves_its_radius_where_subnormal_numbers_are_f
 def test_a_search_finds_no_way_out(operation):
     """Not in a moment; `nox -s soundness` searches for longer."""
     for machine in MACHINES:
-        found = climb(operation, machine, 0.06, seed=0)
+        found = climb(operation, machine, 0, ascents=1)
 
         assert found["worst"] <= 1, found
         assert found["evaluations"] > 0
 
 
-def test_a_search_finds_more_than_chance_does():
-    """On the same machine, with as many evaluations, the ratio rises."""
-    machine = Machine("float32", "STRICT")
-    found = climb("layer_norm", machine, 0.5, seed=0)
-    drawn = campaign("layer_norm", machine, 200, seed=0)
+@pytest.mark.parametrize("operation", ["attention", "layer_norm"])
+def test_a_search_finds_more_than_chance_does(operation):
+    """The ratio rises from the problems that were drawn to the worst."""
+    found = climb(operation, Machine("float32", "STRICT"), 0, ascents=6)
 
-    assert found["worst"] > 0.1
-    assert drawn.worst > 0.1
+    assert 0 < 1.2 * found["drawn"] < found["worst"] <= 1
 
 
 @pytest.mark.parametrize(("operation", "machine"), EVERY, ids=str)

@@ -47,7 +47,7 @@ def main() -> None:
                 _say(found[part][-1])
         if given.climb:
             each = given.climb / len(machines)
-            found["climb"] += [_said(climb(operation, machine, each, given.seed)) for machine in machines]
+            found["climb"] += [_said(climb(operation, machine, given.seed, seconds=each)) for machine in machines]
     if given.tightness:
         found["tightness"] = [
             {"case": name, "machine": str(machine), "ratio": tightness(name, machine), "limit": LIMITS.get((name, str(machine)))}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -34,15 +36,22 @@ SMALL: dict[str, dict[str, tuple[Any, ...]]] = {
 ALONE = ("mlm_loss",)
 
 
-def climb(operation: str, machine: Machine, seconds: float, seed: int) -> dict[str, Any]:
-    """Search for that many seconds, and return the worst that was found, with its inputs."""
+def climb(
+    operation: str, machine: Machine, seed: int, *, seconds: float = math.inf, ascents: int | None = None
+) -> dict[str, Any]:
+    """Search for that many seconds, or ascents, and return the worst that was found, with its inputs.
+
+    `drawn` is the worst before any ascent: what chance alone finds.
+    """
     rng = np.random.default_rng([seed, 1])
     table = {name: one for name, one in ORGANISATIONS[operation].items() if one.on(machine) and not one.slow}
     found: dict[str, Any] = {"operation": operation, "machine": str(machine), "seconds": seconds, "seed": seed}
-    found |= {"evaluations": 0, "worst": 0.0, "by": ""}
+    found |= {"evaluations": 0, "drawn": 0.0, "worst": 0.0, "by": ""}
     end = time.monotonic() + seconds
     names = list(table)
-    while time.monotonic() < end:
+    for _ in itertools.count() if ascents is None else range(ascents):
+        if time.monotonic() > end:
+            break
         name = names[rng.integers(len(names))]
         _ascend(operation, machine, name, table[name], rng, end, found)
     return found
@@ -69,7 +78,7 @@ def _ascend(
     if rng.random() < 0.5:
         case = case.replace(**{key: any_bits(rng, case.arrays[key].shape, machine.dtype, reach or 4) for key in moving})
     best = np.full(1 if alone else POPULATION, -1.0)
-    for _ in range(GENERATIONS):
+    for generation in range(GENERATIONS):
         if time.monotonic() > end:
             return
         tried = case.replace(**{key: _mutated(case.arrays[key], machine.dtype, rng, alone=alone) for key in moving})
@@ -77,6 +86,8 @@ def _ascend(
         worst = ratios(result(organisation, machine, tried), required)
         score = worst.reshape(len(best), -1).max(-1, initial=0.0)
         found["evaluations"] += len(best)
+        if generation == 0:
+            found["drawn"] = max(found["drawn"], float(score.max()))
         better = score > best
         if score.max() > found["worst"]:
             at = int(score.argmax())
