@@ -125,7 +125,7 @@ class TorchArrays:
 
     def make(self, values: Array, dtype: str) -> Any:
         kind = getattr(self._torch, dtype)
-        return self._torch.tensor(np.array(values, order="C"), device=self.device).to(kind).contiguous()
+        return self._torch.from_numpy(np.array(values, order="C")).to(self.device, kind)
 
     def numbers(self, array: Any) -> Array:
         host = array.detach().cpu().resolve_conj().resolve_neg()
