@@ -13,7 +13,7 @@ from soundness import attention, autoregressive, feed_forward, layer_norm, sums
 from soundness.campaign import bounded, ratios, result
 from soundness.machine import Machine, Organisation, flushing
 from toise.inputs import Case, SequenceLogProb
-from within import built, rounded
+from within import built, rounded, worst
 
 STRICT32, STRICT64 = Machine("float32", "STRICT"), Machine("float64", "STRICT")
 FUSED16, EAGER16 = Machine("bfloat16", "FUSED"), Machine("bfloat16", "EAGER")
@@ -31,11 +31,6 @@ def of_layer_norm(x, gamma=1.0, beta=0.0, dtype="float32", **options):
     x = np.array(x, float)
     arrays = {"x": x, "gamma": np.broadcast_to(gamma, x.shape[-1:]), "beta": np.broadcast_to(beta, x.shape[-1:])}
     return Case("layer_norm", {name: rounded(np.array(a, float), dtype) for name, a in arrays.items()}, options)
-
-
-def worst(organisation, machine, case, *traits):
-    """Return the greatest error in radii."""
-    return ratios(result(organisation, machine, case), bounded(case, machine, traits)).max(initial=0.0)
 
 
 def in_attention(function=attention.whole_rows, **how):

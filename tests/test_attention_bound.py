@@ -91,8 +91,8 @@ def test_a_number_of_the_code_is_rounded_where_it_does_not_fit():
 
     assert constant(0.125, eager).radius == 0
     assert constant(1 + 2.0**-10, eager).radius == 0
-    assert constant(1 + 2.0**-11, eager).radius == pytest.approx(2.0**-11, rel=1e-3)
-    assert constant(0.1, STRICT32).radius == pytest.approx(0.1 * 2.0**-24, rel=1e-6)
+    assert constant(1 + 2.0**-11, eager).radius == 2.0**-11 * (1 + 2.0**-11) + 2.0**-25
+    assert constant(0.1, STRICT32).radius == 2.0**-24 * 0.1 + 2.0**-126
 
 
 def test_a_declared_trait_widens_the_radius_and_no_more():

@@ -10,10 +10,11 @@ import math
 import numpy as np
 import pytest
 from soundness import attention, layer_norm
-from soundness.campaign import bounded, ratios, result
+from soundness.campaign import bounded, ratios
 from soundness.machine import Machine
 from toise import bounds
 from toise.inputs import Case
+from within import worst
 
 F32 = np.float32
 STRICT32, EAGER, STEPWISE = Machine("float32", "STRICT"), Machine("float16", "EAGER"), Machine("float16", "STEPWISE")
@@ -28,11 +29,6 @@ def rows(x, **options):
 def of_attention(q, k, v, scale):
     """Return a call of attention."""
     return Case("attention", {"q": np.array(q, float), "k": np.array(k, float), "v": np.array(v, float)}, {"scale": scale})
-
-
-def worst(organisation, machine, case, *traits):
-    """Return how far a result is from its value, in radii."""
-    return ratios(result(organisation, machine, case), bounded(case, machine, traits)).max()
 
 
 def drifting(n, mean, spread):

@@ -19,6 +19,7 @@ from toise.engine import properties
 from toise.inputs import RECIPE_VERSION, Attention, TokenRows, attention_inputs, bits, token_rows
 from toise.inputs.magnitudes import held_times, loud_sizes, power_of_two_within
 from toise.targets import load
+from within import in_float64
 
 MODULES = {"attention": toise.inputs.attention, "layer_norm": toise.inputs.layer_norm}
 FUNCTIONS = {"attention": attention_inputs, "layer_norm": token_rows}
@@ -194,16 +195,6 @@ def test_powers_of_two_end_where_the_numbers_do():
     assert power_of_two_within(sys.float_info.max) == 2.0**1023
 
 
-def in_float64(operation):
-    """Return an operation of the reference on float64 copies, with the result rounded once to the dtype of its inputs."""
-
-    def rounded(*arrays, **options):
-        copies = [array if array.dtype.kind in "biu" else array.astype(np.float64) for array in arrays]
-        return np.asarray(operation(*copies, **options)).astype(arrays[0].dtype)
-
-    return rounded
-
-
 @pytest.mark.parametrize(("dtype", "kind"), [("bfloat16", "FUSED"), ("float16", "FUSED"), ("float16", "STEPWISE")])
 def test_every_law_forms_numbers_that_the_dtype_holds(dtype, kind):
     """A run would stop at one that it does not: here nothing fails, in the strictest class and in the loosest."""
@@ -314,7 +305,7 @@ def test_draws_do_not_depend_on_who_calls(tmp_path):
     """
     constants = [*range(-50, 200), *(2**power + off for power in range(8, 64) for off in (-1, 0, 1))]
     (tmp_path / "full_of_constants.py").write_text("\n".join(f"X{at} = {value}" for at, value in enumerate(constants)))
-    path = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(Path(__file__).parent)!r}]"
+    path = f"import sys; sys.path[:] = {[str(tmp_path), *sys.path]!r}"
     command = [sys.executable, "-c", path + ELSEWHERE]
     there = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout.splitlines()
 

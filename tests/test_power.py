@@ -11,20 +11,11 @@ from functools import partial
 import numpy as np
 import pytest
 from misbehaviours import failed, judged
+from within import in_float64
 
 FLOAT32 = ("float32",)
 WIDE = ("float32", "bfloat16")
 ALL = ("float32", "bfloat16", "float16")
-
-
-def exact(operation):
-    """Return the operation on float64 copies of its arrays, with the result rounded to their dtype."""
-
-    def rounded(*arrays, **options):
-        copies = [array.astype(np.float64) if array.dtype.kind not in "biu" else array for array in arrays]
-        return np.asarray(operation(*copies, **options)).astype(arrays[0].dtype)
-
-    return rounded
 
 
 def softmax(scores, allowed):
@@ -137,7 +128,7 @@ RIGHT = {"attention": attend, "layer_norm": normalise, "mlm_loss": loss}
 
 def broken(operation, function, dtype, requirements):
     """Return which of the requirements a function breaks in a dtype, held to its strictest class."""
-    report = judged({operation: exact(function)}, requirements, budget="standard", dtypes=[dtype])
+    report = judged({operation: in_float64(function)}, requirements, budget="standard", dtypes=[dtype])
     return failed(report)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from soundness.campaign import ratios
+from soundness.campaign import bounded, ratios, result
 from soundness.cases import built
 from soundness.machine import UNDECLARED
 from toise.arrays import NumpyArrays
@@ -15,11 +15,13 @@ from toise.operations import OPERATIONS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from soundness.machine import Machine, Organisation
     from toise.bounds import Bounded, Precision
     from toise.inputs import Case
 
 __all__ = [  # some from where the correct organisations are
-    "EAGER16", "FUSED16", "STEPWISE16", "STRICT32", "STRICT64", "UNDECLARED", "bound", "built", "kept", "ratio", "rounded",
+    "EAGER16", "FUSED16", "STEPWISE16", "STRICT32", "STRICT64", "UNDECLARED", "bound", "built", "in_float64", "kept", "ratio",
+    "rounded", "worst",
 ]  # fmt: skip
 STRICT64 = PRECISIONS["float64"]["STRICT"]
 STRICT32 = PRECISIONS["float32"]["STRICT"]
@@ -29,6 +31,21 @@ FUSED16, EAGER16, STEPWISE16 = (PRECISIONS["bfloat16"][name] for name in ("FUSED
 def ratio(got: np.ndarray, bounded: Bounded) -> float:
     """Return the greatest |got - value| / radius; infinity for what is not finite and should be, 0 where all is excused."""
     return float(ratios(np.asarray(got), bounded).max(initial=0.0))
+
+
+def worst(organisation: Organisation, machine: Machine, case: Case, *traits: str) -> float:
+    """Return the greatest error of a correct organisation in radii, for a backend that declares these traits."""
+    return float(ratios(result(organisation, machine, case), bounded(case, machine, traits)).max(initial=0.0))
+
+
+def in_float64(operation: Callable[..., Any]) -> Callable[..., np.ndarray]:
+    """Return the operation on float64 copies of its arrays, with the result rounded once to their dtype."""
+
+    def call(*arrays: np.ndarray, **options: Any) -> np.ndarray:
+        copies = [array if array.dtype.kind in "biu" else array.astype(np.float64) for array in arrays]
+        return np.asarray(operation(*copies, **options)).astype(arrays[0].dtype)
+
+    return call
 
 
 def bound(case: Case, precision: Precision) -> Bounded:

@@ -152,8 +152,6 @@ def check(
         for path, render in files:
             path.write_text(render(reports), encoding="utf-8")
         print_report(report, console)
-        if not report.complete:
-            break
     context.exit(max((report.exit_code for report in reports), default=2))
 
 
@@ -172,17 +170,15 @@ def precision(context: click.Context, /, targets: tuple[str, ...], **options: An
     # What takes no floating-point numbers has no precision.
     options["operations"] = options["operations"] or tuple(name for name, each in OPERATIONS.items() if not each.dtype)
     console = _console()
-    codes = [2]
+    codes = []
     for report in _judge(targets, {"select": "", "require_class": None, "strict": False, **options}):
         print_precision(report, console)
         codes.append(report.exit_code)
-        if not report.complete:
-            break
-    context.exit(max(codes[1:] or codes))
+    context.exit(max(codes, default=2))
 
 
 def _judge(targets: tuple[str, ...], options: dict[str, Any]) -> Iterator[Report]:
-    """Yield the report of each target; they are all found before the first is judged."""
+    """Yield the report of each target, up to one that was interrupted; they are all found before the first is judged."""
     from toise.run import assemble, plan
     from toise.selection import selection
     from toise.targets import load
@@ -195,7 +191,10 @@ def _judge(targets: tuple[str, ...], options: dict[str, Any]) -> Iterator[Report
     for name, target, (units, excluded) in zip(targets, loaded, plans, strict=True):
         job = Job(name, *(options[part] for part in ("device", "require_class", "budget", "seed", "workers")))
         rows = _rows(job, target, units)
-        yield assemble(target, rows, excluded, settings, complete=len(rows) == len(units))
+        complete = len(rows) == len(units)
+        yield assemble(target, rows, excluded, settings, complete=complete)
+        if not complete:
+            return
 
 
 def _rows(job: Job, target: Any, units: list[Any]) -> list[Any]:
@@ -276,9 +275,8 @@ def list_requirements(select: str) -> None:
 
     wanted = selection(select) if select else lambda _: True
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("id", "level"):
+    for title in ("id", "level", "operations"):
         table.add_column(title, no_wrap=True)
-    table.add_column("operations", no_wrap=True)
     table.add_column("requirement", overflow="fold")
     for prop in properties():
         if wanted(prop):

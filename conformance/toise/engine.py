@@ -205,11 +205,9 @@ class Trial:
             defined, overflow = example.elements()
             counts["defined"] += defined
             counts["overflow"] += min(overflow, example.excused)  # what a law makes loud, and compares with nothing, is no loss
-            if overflow:
-                share = min(overflow / defined, example.excused / (example.checked + example.excused or 1))
-                self.excused.append(share)
-            elif defined:
-                self.excused.append(0.0)
+            if defined:
+                compared = max(1, example.checked + example.excused)
+                self.excused.append(min(overflow / defined, example.excused / compared))
         return violation
 
     def repeated(self, other: Backend, recipes: Iterable[Recipe]) -> Trial:

@@ -28,6 +28,10 @@ Array = np.ndarray
 STRICT64 = bounds.PRECISIONS["float64"]["STRICT"]
 
 
+# A radius of this share of the largest value holds what is wrong in the first digit too.
+SAYS_LITTLE = 0.25
+
+
 @dataclass(frozen=True)
 class Required:
     """The value that an answer must have, and how far rounding may lead from it.
@@ -44,7 +48,7 @@ class Required:
     def vague(self) -> bool:
         """Tell whether some radius says little: it is more than a quarter of the largest magnitude of the value, or infinite."""
         held = self.radius[np.isfinite(self.radius)]
-        return self.overflows > 0 or bool(held.max(initial=0.0) > np.abs(self.value).max(initial=0.0) / 4)
+        return self.overflows > 0 or bool(held.max(initial=0.0) > SAYS_LITTLE * np.abs(self.value).max(initial=0.0))
 
 
 # An option without a default: it is always passed.

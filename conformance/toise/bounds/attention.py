@@ -117,15 +117,15 @@ def attend(q: Bounded, k: Bounded, v: Bounded, allowed: Array, scale: float) -> 
 def scores(q: Bounded, k: Bounded, scale: float) -> Bounded:
     """Bound scale (q k^T), with the scale applied before or after, whole or as its root, save for what `mix` adds."""
     p = q.precision
-    stores = 0.0 if _power_of_two(scale) else _written(p)
-    if "stored-prescale" in p.traits:
+    stores, prescaled = 0.0 if _power_of_two(scale) else p.written, "stored-prescale" in p.traits
+    if prescaled:
         q, k = q.rounded(p.storage), k.rounded(p.storage)
     # Where q is scaled first, what is flushed to zero there is as much as tiny / scale here; for k it is the root.
-    tiny = max(p.step.tiny, p.tensor.tiny, p.storage.tiny if "stored-prescale" in p.traits else 0.0)
+    tiny = max(p.step.tiny, p.tensor.tiny, p.storage.tiny if prescaled else 0.0)
     size = min(1.0, abs(scale) or 1.0)
     relative = math.expm1(2 * math.log1p(p.step.u + U64) + math.log1p(stores))
     if abs(scale) > 1:
-        huge = p.storage.huge if "stored-prescale" in p.traits else min(p.step.huge, p.tensor.huge)
+        huge = p.storage.huge if prescaled else min(p.step.huge, p.tensor.huge)
         q = q.new(q.value, np.where(abs(scale) * q.size > huge, np.inf, q.radius))
         k = k.new(k.value, np.where(math.sqrt(abs(scale)) * k.size > huge, np.inf, k.radius))
     transposed = k.map(lambda a: a.swapaxes(-1, -2))
@@ -152,14 +152,15 @@ def mix(scores: Bounded, allowed: Array, v: Bounded, scale: float) -> Bounded:
         # Hidden by adding -inf, a score that may overflow to +inf gives NaN.
         slip = np.where(allowed, slip, np.where(np.isinf(scores.radius), np.inf, 0.0))
 
-    out, size = weights @ v.value, weights @ np.abs(v.value)
+    out, magnitude = weights @ v.value, np.abs(v.value)
     farthest = slip.max(initial=0.0)
     if farthest <= NEAR:
         slipped = weights * slip
         grows = 1 + farthest  # exp(x) - 1 <= x (1 + x), and exp(x) <= (1 + x)^2, for 0 <= x <= 1
         least = 1 - slipped.sum(-1, keepdims=True)
         moved = spread(slipped, v.value, out, p) * (grows / least)
-        most, size = grows**2 / least, size * (grows**2 / least)
+        most = grows**2 / least
+        size = (weights @ magnitude) * most
         inherited = (weights @ v.radius) * most if v.radius.any() else 0.0
     else:
         up = np.exp(slip - gap) / normaliser  # p e^slip, formed so that 0 * inf cannot arise
@@ -169,7 +170,7 @@ def mix(scores: Bounded, allowed: Array, v: Bounded, scale: float) -> Bounded:
         high, low = _hull(allowed, v.value)
         grows = 1.0
         moved = np.fmin(spread(slipped, v.value, out, p) / least, np.maximum(high - out, out - low))
-        size = np.minimum(heavy @ np.abs(v.value), np.maximum(high, -low))
+        size = np.minimum(heavy @ magnitude, np.maximum(high, -low))
         inherited = heavy @ v.radius if v.radius.any() else 0.0
     radius = moved + inherited + _roundings(p, keys) * (size + inherited) + keys * p.accumulate.tiny
     if "rounded-normaliser" in p.traits:
@@ -180,11 +181,12 @@ def mix(scores: Bounded, allowed: Array, v: Bounded, scale: float) -> Bounded:
         shared += (p.step.u + U64) * (4 * lse + p.ulps * (1 + math.log(max(1, keys))))
         radius += np.expm1(grows * shared) * size
 
-    magnitudes = np.abs(v.value).sum(-2, keepdims=True) if everything else allowed @ np.abs(v.value)
-    radius += 2 * max(_coarse(p).tiny, p.step.tiny) * magnitudes
+    together = magnitude.sum(-2, keepdims=True) if everything else allowed @ magnitude
+    radius += 2 * max(_coarse(p).tiny, p.step.tiny) * together
     # Normalised last, and block by block, each relative to its own greatest score, the sum may overflow on the way; where
     # its argument is contracted, an exponential may be above 1.
-    together = magnitudes + allowed @ v.radius if v.radius.any() else np.broadcast_to(magnitudes, radius.shape)
+    if v.radius.any():
+        together = together + allowed @ v.radius
     together = together * np.exp(np.minimum(_contracted(p, keys) * np.abs(top), REACH))
     radius = unless_overflow(np.maximum(together, keys), p, radius, written=True)
     lost = np.isinf(slip).any(-1, keepdims=True)
@@ -195,13 +197,13 @@ def mix(scores: Bounded, allowed: Array, v: Bounded, scale: float) -> Bounded:
 def _slips(scores: Bounded, gap: Array, top: Array, scale: float) -> Array:
     """Return by how much the logarithm of each weight may err, apart from what the row shares."""
     p, keys = scores.precision, gap.shape[-1]
-    u, inside, written = p.step.u + U64, min(p.step.u, FLOAT32.u) + U64, _written(p)
-    rescales = _rescales(p, keys)
+    u, inside, written = p.step.u + U64, _inside(p), p.written
+    rescales, contracted = _rescales(p, keys), _contracted(p, keys)
     # |s| + |top| <= 2 |top| + gap, and the scale's product errs by u |s| <= u (|top| + gap).
-    slip = gap * (8 * u + (1 if _power_of_two(scale) else 2) * written + inside * max(2, rescales + 2))
+    slip = gap * (8 * u + (1 if _power_of_two(scale) else 2) * written + contracted)
     slip += scores.radius
     once = rescales if "many-rescales" in p.traits else int(keys > BLOCK)
-    slip += (p.ulps + once * (p.ulps + 2)) * u + written + (inside * max(4, rescales + 2) + u) * np.abs(top)
+    slip += (p.ulps + once * (p.ulps + 2)) * u + written + (max(4 * inside, contracted) + u) * np.abs(top)
     # A contracted exponential must overflow neither itself nor in the format of the weights.
     chain = inside * max(1, rescales) * (REACH / min(REACH, math.log(_coarse(p).huge) - 1))
     if not (chain * (2 * np.abs(top) + gap.max(-1, keepdims=True, initial=0.0)) <= REACH).all():  # NaN is not
@@ -216,23 +218,23 @@ def _rescales(p: Precision, keys: int) -> int:
 
 def _contracted(p: Precision, keys: int) -> float:
     """Return the error of contracted exponentials, one after the other, in units of the greatest score."""
-    return (min(p.step.u, FLOAT32.u) + U64) * (_rescales(p, keys) + 2)
+    return _inside(p) * (_rescales(p, keys) + 2)
+
+
+def _inside(p: Precision) -> float:
+    """Return the unit of what is done inside a kernel alone, in float32 at least."""
+    return min(p.step.u, FLOAT32.u) + U64
 
 
 def _roundings(p: Precision, keys: int) -> float:
     """Return the relative error of the weights and of the sum over keys, beside the slips."""
-    each = [_coarse(p).u + U64, sum_error(keys, p), product_error(keys, p), *3 * [p.step.u + U64], *2 * [_written(p)]]
+    each = [_coarse(p).u + U64, sum_error(keys, p), product_error(keys, p), *3 * [p.step.u + U64], *2 * [p.written]]
     return math.expm1(sum(map(math.log1p, each)))
 
 
 def _coarse(p: Precision) -> Format:
     """Return the format of the weights when they meet the values."""
     return max(p.weights, p.tensor, key=lambda format: format.u)
-
-
-def _written(p: Precision) -> float:
-    """Return the unit of an array that is written out, where that rounds more than a step; else 0."""
-    return 0.0 if p.tensor is p.step else p.tensor.u
 
 
 def _power_of_two(scale: float) -> bool:

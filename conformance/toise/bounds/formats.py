@@ -57,9 +57,14 @@ class Precision:
     traits: frozenset[str] = frozenset()
 
     @property
+    def written(self) -> float:
+        """The unit of an array that is written out: 0 where a step has rounded it to that format already."""
+        return 0.0 if self.tensor is self.step else self.tensor.u
+
+    @property
     def step_and_store(self) -> float:
-        """The error of a step that is written out; equal units count once, as the second rounding finds nothing to round."""
-        return sum({self.step.u, self.tensor.u})
+        """The error of a step that is written out."""
+        return self.step.u + self.written
 
 
 def _narrow(storage: Format) -> dict[str, Precision]:

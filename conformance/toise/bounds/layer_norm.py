@@ -73,7 +73,7 @@ def layer_norm(x: Array, gamma: Array, beta: Array, eps: float, precision: Preci
 def _centred(x: Bounded) -> tuple[Bounded, Bounded]:
     """Bound x - mean and mean((x - mean)^2)."""
     p, n = x.precision, x.value.shape[-1]
-    u, written = p.step.u + U64, p.step_and_store - p.step.u
+    u, written = p.step.u + U64, p.written
     mean = x.value.mean(-1, keepdims=True)
     magnitude = x.size.mean(-1, keepdims=True)
     r_mean = x.radius.mean(-1, keepdims=True) + (sum_error(n, p) + 6 * u) * magnitude

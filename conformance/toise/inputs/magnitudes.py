@@ -61,10 +61,15 @@ def power_of_two_within(limit: float) -> float:
     return math.ldexp(1.0, math.frexp(limit)[1] - 1)
 
 
+def room(backend: Backend, operation: str, reached: float) -> float:
+    """Return the size that the declared class can take, of content that leads to sums of `reached` where its size is 1."""
+    return ceiling(backend.declared(operation).bounds(backend.dtype)) / max(reached, 1.0)
+
+
 def loud_sizes(backend: Backend, operation: str, reached: float) -> tuple[float, ...]:
     """Return a moderate and a large size for what is hidden, as the dtype and the declared class can take it.
 
     reached  the largest sum that content of size 1 leads to in any intermediate
     """
-    room = min(storage_of(backend.dtype).huge, ceiling(backend.declared(operation).bounds(backend.dtype)) / max(reached, 1.0))
-    return tuple(sorted({min(size, power_of_two_within(room)) for size in (2.0**8, 2.0**32)}))
+    largest = power_of_two_within(min(storage_of(backend.dtype).huge, room(backend, operation, reached)))
+    return tuple(sorted({min(size, largest) for size in (2.0**8, 2.0**32)}))

@@ -6,7 +6,7 @@ import numpy as np
 
 from toise.engine import requirement
 from toise.inputs import WHOLE_NUMBERS, Attention, attention_inputs
-from toise.inputs.magnitudes import ceiling, held_times, loud_sizes, power_of_two_within, whole_numbers
+from toise.inputs.magnitudes import held_times, loud_sizes, power_of_two_within, room, whole_numbers
 from toise.operations import allowed_keys
 from toise.verdict import Irrelevant, NotApplicable, assert_close, assert_formula, assert_same, assert_that, note_checked
 
@@ -145,8 +145,8 @@ def test_a_constant_added_to_the_scores_changes_nothing(backend, qkv):
     """
     c = np.exp2(np.ceil(np.log2(np.maximum(1, np.abs(qkv.k).max()))))
     y = backend.attention(qkv.q, qkv.k, qkv.v, **qkv.options)
-    room = ceiling(backend.declared(qkv.operation).bounds(backend.dtype)) / max(1.0, np.abs(qkv.q).sum(axis=-1).max(initial=0.0))
-    large = min(2.0**16, whole_numbers(backend.dtype) / 4, power_of_two_within(room))
+    largest = power_of_two_within(room(backend, qkv.operation, np.abs(qkv.q).sum(axis=-1).max(initial=0.0)))
+    large = min(2.0**16, whole_numbers(backend.dtype) / 4, largest)
     for shift in (2 * c, large, -large):
         assert_same(backend.attention(qkv.q, qkv.k + shift, qkv.v, **qkv.options), y)
 
@@ -269,20 +269,7 @@ def test_a_query_without_keys_gives_what_is_declared(backend, qkv):
 )
 def test_a_masked_nan_or_infinity_does_what_is_declared(backend, qkv):
     """isolated: the result is what it would be without it.  propagates: that, or not finite; never another number."""
-    choice = backend.declared("attention").choices["masked_nonfinite"]
-    unseen = hidden_keys(qkv)
-    y = backend.run(qkv)
-    if not np.isfinite(y.got[np.isfinite(y.radius)]).all():
-        raise Irrelevant
-    for stray in (np.nan, np.inf, -np.inf):
-        for name in ("k", "v"):
-            changed = qkv.replace(**{name: np.where(unseen, stray, qkv.arrays[name])})
-            got = backend.run(changed).got
-            propagated = ~np.isfinite(got) & np.isfinite(y.radius) & (choice == "propagates")
-            answered = int(propagated.sum())
-            note_checked(answered, excused=-answered)  # what is not finite there is the answer
-            radius = np.where(propagated, np.inf, 2 * y.radius)
-            assert_close(got, y.got, radius, what=f"with a masked {stray} in {name}, the result ")
+    assert_strays_do_what_is_declared(backend, qkv)
 
 
 @requirement(
@@ -308,6 +295,23 @@ def test_a_mask_serves_every_entry_of_a_leading_axis(backend, qkv):
         repeated = np.broadcast_to(served, qkv.mask.shape).copy()
         y = backend.run(qkv.replace(mask=repeated))
         assert_same(backend.run(qkv.replace(mask=served)), y, what=f"result with a mask of shape {served.shape} ")
+
+
+def assert_strays_do_what_is_declared(backend, qkv):
+    """Put NaN and infinities where no query attends, and hold the result to the declared `masked_nonfinite`."""
+    choice = backend.declared(qkv.operation).choices["masked_nonfinite"]
+    unseen = hidden_keys(qkv)
+    y = backend.run(qkv)
+    if not np.isfinite(y.got[np.isfinite(y.radius)]).all():
+        raise Irrelevant
+    for stray in (np.nan, np.inf, -np.inf):
+        for name in ("k", "v"):
+            got = backend.run(qkv.replace(**{name: np.where(unseen, stray, qkv.arrays[name])})).got
+            propagated = ~np.isfinite(got) & np.isfinite(y.radius) & (choice == "propagates")
+            answered = int(propagated.sum())
+            note_checked(answered, excused=-answered)  # what is not finite there is the answer
+            radius = np.where(propagated, np.inf, 2 * y.radius)
+            assert_close(got, y.got, radius, what=f"with a masked {stray} in {name}, the result ")
 
 
 def masked(qkv, part):

@@ -4,10 +4,10 @@ import numpy as np
 
 from toise.engine import requirement
 from toise.inputs import multi_head_attention_inputs
-from toise.inputs.magnitudes import ceiling, held_times, loud_sizes, power_of_two_within
+from toise.inputs.magnitudes import held_times, loud_sizes, power_of_two_within, room
 from toise.operations import allowed_keys
-from toise.suite.test_attention import describe, finite, hidden_keys, masked, squared
-from toise.verdict import Irrelevant, NotApplicable, assert_close, assert_formula, assert_same, assert_that, note_checked
+from toise.suite.test_attention import assert_strays_do_what_is_declared, describe, finite, hidden_keys, masked, squared
+from toise.verdict import Irrelevant, NotApplicable, assert_close, assert_formula, assert_same, assert_that
 
 MASKED = ("some", "tail", "one")
 SEVERAL_HEADS = (2, 3, 4, 5)
@@ -86,8 +86,8 @@ def test_a_head_acts_through_its_own_rows_of_w_o_alone(backend, call):
     silent = call.replace(w_o=np.where(own, 0, by_head(call)).reshape(call.w_o.shape))
     y = backend.run(silent)
     scores = np.abs(call.k).max(initial=1.0) * reached_by_keys(call)
-    room = max(1.0, ceiling(backend.declared(call.operation).bounds(backend.dtype)) / scores)
-    size = min(32.0, power_of_two_within(room**0.5))  # of queries and keys alike: the scores have its square
+    largest = max(1.0, room(backend, call.operation, scores))
+    size = min(32.0, power_of_two_within(largest**0.5))  # of queries and keys alike: the scores have its square
     loud = {name: np.where(own, -size * np.flip(silent.arrays[name]), silent.arrays[name]) for name in HEADS}
 
     assert_same(backend.run(silent.replace(**loud)), y)
@@ -280,19 +280,7 @@ def test_a_query_without_keys_gives_what_is_declared(backend, call):
 )
 def test_a_masked_nan_or_infinity_does_what_is_declared(backend, call):
     """isolated: the result is what it would be without it.  propagates: that, or not finite; never another number."""
-    choice = backend.declared(call.operation).choices["masked_nonfinite"]
-    unseen = hidden_keys(call)
-    y = backend.run(call)
-    if not np.isfinite(y.got[np.isfinite(y.radius)]).all():
-        raise Irrelevant
-    for stray in (np.nan, np.inf, -np.inf):
-        for name in ("k", "v"):
-            got = backend.run(call.replace(**{name: np.where(unseen, stray, call.arrays[name])})).got
-            propagated = ~np.isfinite(got) & np.isfinite(y.radius) & (choice == "propagates")
-            answered = int(propagated.sum())
-            note_checked(answered, excused=-answered)  # what is not finite there is the answer
-            radius = np.where(propagated, np.inf, 2 * y.radius)
-            assert_close(got, y.got, radius, what=f"with a masked {stray} in {name}, the result ")
+    assert_strays_do_what_is_declared(backend, call)
 
 
 def by_head(call):
