@@ -239,7 +239,7 @@ class Trial:
         """Return the failing recipes that name each number."""
         return [recipe for recipe in self.failures if recipe.content == "literal"]
 
-    def explore(self, strategy: SearchStrategy[Recipe], examples: int, seed: int) -> None:
+    def explore(self, strategy: SearchStrategy[Recipe], examples: int, seed: int, *, shrink: bool = True) -> None:
         """Let Hypothesis draw recipes, and shrink one that fails."""
         shrinking = 0
 
@@ -263,7 +263,7 @@ class Trial:
                 raise _Enough
             if self.fails(recipe):
                 shrinking = max(shrinking, 1)
-                raise _Found
+                raise _Found if shrink else _Enough
 
         with contextlib.suppress(_Found, _Enough):
             search()
@@ -283,11 +283,24 @@ def judge(prop: Property, backend: Backend, operation: str, *, budget: str = "st
     Raises ToiseError if the suite, the reference and the bounds do not agree with each other.
     """
     trial = Trial(prop, backend, operation)
-    if backend.provides(operation):
-        _search(trial, budget, seed)
+    fixed_holds = _search(trial, budget, seed, shrink=True)
+    if trial.failures and not trial.literal_failures():
+        _search_literal(trial, budget, seed, fixed_holds=fixed_holds)
     if trial.broken:
         raise trial.broken
     return _row(trial, _again(trial, budget, seed))
+
+
+def decide(prop: Property, backend: Backend, operation: str, *, budget: str = "standard", seed: int = 0) -> Trial:
+    """Try a requirement as `judge` does, up to the first failure: the outcome is the same, and no smallest input is looked for.
+
+    Raises ToiseError if the suite, the reference and the bounds do not agree with each other.
+    """
+    trial = Trial(prop, backend, operation)
+    _search(trial, budget, seed, shrink=False)
+    if trial.broken:
+        raise trial.broken
+    return trial
 
 
 def _again(trial: Trial, budget: str, seed: int) -> str:
@@ -305,23 +318,32 @@ def _again(trial: Trial, budget: str, seed: int) -> str:
     return f"toise check {shlex.quote(target.name)} {what} --budget {budget} --seed {seed}"
 
 
-def _search(trial: Trial, budget: str, seed: int) -> None:
-    """Try the fixed list and explore; then look for a failure on numbers that a person can check."""
+def _search(trial: Trial, budget: str, seed: int, *, shrink: bool) -> bool:
+    """Try the fixed list, and explore if it holds; return whether it does."""
+    if not trial.backend.provides(trial.operation):
+        return True
     recipes = trial.prop.inputs[trial.operation]
-    more = BUDGETS[budget] or BUDGETS["standard"]
-    fixed_holds = not any(trial.fails(recipe) or trial.broken for recipe in recipes.fixed)
-    if fixed_holds:
-        if not trial.counts["relevant"] and not trial.counts["irrelevant"]:
-            return  # nothing in the fixed list is provided here, and the rest is more of the same
-        # A backend that lacks an option may leave too little of the fixed list.
-        if recipes.general is not None and (BUDGETS[budget] or trial.counts["relevant"] < trial.enough):
-            trial.explore(recipes.general, more, seed)
-    if not trial.failures or trial.literal_failures():
-        return
+    if any(trial.fails(recipe) or trial.broken for recipe in recipes.fixed):
+        return False
+    # If nothing in the fixed list is provided here, the rest is more of the same.
+    # A backend that lacks an option may leave too little of the fixed list.
+    tried = trial.counts["relevant"] or trial.counts["irrelevant"]
+    if tried and recipes.general is not None and (BUDGETS[budget] or trial.counts["relevant"] < trial.enough):
+        trial.explore(recipes.general, _examples(budget), seed, shrink=shrink)
+    return True
+
+
+def _search_literal(trial: Trial, budget: str, seed: int, *, fixed_holds: bool) -> None:
+    """Look for a failure on numbers that a person can check."""
+    recipes = trial.prop.inputs[trial.operation]
     if recipes.tiny is not None:
-        trial.explore(recipes.tiny, more, seed)
+        trial.explore(recipes.tiny, _examples(budget), seed)
     if not fixed_holds and not trial.literal_failures() and recipes.general is not None:
-        trial.explore(recipes.general, more, seed)
+        trial.explore(recipes.general, _examples(budget), seed)
+
+
+def _examples(budget: str) -> int:
+    return BUDGETS[budget] or BUDGETS["standard"]
 
 
 def _row(trial: Trial, again: str) -> Row:

@@ -1,0 +1,1 @@
+"""autoregressive: to be written."""

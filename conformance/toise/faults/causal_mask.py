@@ -1,0 +1,1 @@
+"""causal_mask: to be written."""

@@ -1,0 +1,1 @@
+"""feed_forward: to be written."""

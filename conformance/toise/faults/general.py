@@ -1,0 +1,1 @@
+"""general: to be written."""

@@ -1,0 +1,1 @@
+"""masked_language_model: to be written."""

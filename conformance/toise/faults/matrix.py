@@ -1,0 +1,134 @@
+"""The kill matrix: every fault is judged like any backend, and every requirement shows what it sees.
+
+A fault is killed if a requirement that it declares to break is broken.  The faults' own separating inputs take
+no part: what kills is the suite's fixed list and what Hypothesis draws.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from typing import TYPE_CHECKING
+
+from toise import engine
+from toise.backend import Backend
+from toise.faults import CONCEPTS, Fault, catalogue
+from toise.operations import OPERATIONS
+from toise.targets import load
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Sequence
+
+DTYPE = "float32"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the requirements of its operation found about a fault.
+
+    examples   how many inputs each requirement tried, up to the one that broke it
+    broken     the requirements that it breaks, in the order of the suite
+    seconds    for all requirements, up to the first failure of each
+    to_kill    seconds up to the first failure of any; 0 if there is none
+    """
+
+    slug: str
+    examples: dict[str, int]
+    broken: tuple[str, ...]
+    seconds: float
+    to_kill: float
+
+    @property
+    def killed_by(self) -> tuple[str, ...]:
+        """The declared requirements that it breaks."""
+        return tuple(id for id in self.broken if id in catalogue()[self.slug].fails)
+
+
+@dataclass
+class Matrix:
+    """The verdicts of a run."""
+
+    seed: int
+    faults: dict[str, Judged] = field(default_factory=dict)
+
+    def survivors(self, *, late: bool | None = None) -> list[str]:
+        """Return the faults that break none of the requirements that they declare: all, the late fifth, or the others."""
+        return [slug for slug, judged in self._of(late).items() if not judged.killed_by]
+
+    def rate(self, *, late: bool | None = None) -> tuple[int, int]:
+        """Return how many faults are killed, and of how many."""
+        chosen = self._of(late)
+        return len(chosen) - len(self.survivors(late=late)), len(chosen)
+
+    def idle(self) -> list[str]:
+        """Return the requirements that break no fault that declares them."""
+        killing = {id for judged in self.faults.values() for id in judged.killed_by}
+        return [prop.id for prop in engine.properties() if prop.id not in killing]
+
+    def examples_to_kill(self) -> dict[str, list[int]]:
+        """Return, for each requirement, how many inputs it took it to break each fault that it breaks."""
+        found: dict[str, list[int]] = {}
+        for judged in self.faults.values():
+            for id in judged.broken:
+                found.setdefault(id, []).append(judged.examples[id])
+        return {prop.id: sorted(found[prop.id]) for prop in engine.properties() if prop.id in found}
+
+    def _of(self, late: bool | None) -> dict[str, Judged]:
+        return {slug: judged for slug, judged in self.faults.items() if late is None or catalogue()[slug].late == late}
+
+
+def judge_fault(slug: str, *, seed: int = 0, only: Collection[str] | None = None) -> Judged:
+    """Try every requirement of its operation on a fault, or `only` some, each up to its first failure, at the standard budget."""
+    fault = catalogue()[slug]
+    operation = fault.operation
+    backend = Backend(load(fault.target()), OPERATIONS[operation].dtype or DTYPE)
+    examples, broken, to_kill = {}, [], 0.0
+    start = time.perf_counter()
+    with engine.quiet():
+        for prop in engine.properties():
+            if operation in prop.inputs and (only is None or prop.id in only):
+                trial = engine.decide(prop, backend, operation, seed=seed)
+                examples[prop.id] = trial.counts["run"]
+                if trial.failures:
+                    to_kill = to_kill or time.perf_counter() - start
+                    broken.append(prop.id)
+    return Judged(slug, examples, tuple(broken), time.perf_counter() - start, to_kill)
+
+
+def judge_all(slugs: Sequence[str], *, seed: int = 0, workers: int = 0) -> Iterator[Judged]:
+    """Judge the faults, in `workers` processes at once if there are any; each is yielded when its turn comes."""
+    if not workers:
+        yield from (judge_fault(slug, seed=seed) for slug in slugs)
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool, contextlib.ExitStack() as stack:
+        stack.callback(pool.shutdown, wait=False, cancel_futures=True)
+        yield from pool.map(_judge_one, [(slug, seed) for slug in slugs])
+
+
+def _judge_one(given: tuple[str, int]) -> Judged:
+    slug, seed = given
+    return judge_fault(slug, seed=seed)
+
+
+def columns(judged: Iterable[Judged]) -> list[str]:
+    """Return the requirements that any of these faults was tried on, in the order of the suite."""
+    tried = {id for each in judged for id in each.examples}
+    return [prop.id for prop in engine.properties() if prop.id in tried]
+
+
+def by_concept(slugs: Iterable[str]) -> dict[str, list[str]]:
+    """Group slugs by concept, in the order of the concepts."""
+    chosen = list(slugs)
+    return {concept: found for concept in CONCEPTS if (found := [slug for slug in chosen if _concept(slug) == concept])}
+
+
+def _concept(slug: str) -> str:
+    return slug.partition(".")[0]
+
+
+def fault_named(slug: str) -> Fault:
+    """Return a fault of the catalogue."""
+    return catalogue()[slug]

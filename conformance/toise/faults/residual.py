@@ -1,0 +1,1 @@
+"""residual: to be written."""
