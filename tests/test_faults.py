@@ -78,8 +78,7 @@ def separated(fault):
     """Say what shows, on the calls that the fault names, that it is no right implementation; empty where nothing does."""
     backend, function = judge_of(fault.operation), fault.implementation()
     with np.errstate(all="ignore"):
-        found = played(function, backend, fault) or laid_out(function, backend, fault) or overwritten(function, backend, fault)
-    return found
+        return played(function, backend, fault) or laid_out(function, backend, fault) or overwritten(function, backend, fault)
 
 
 def played(function, backend, fault):
@@ -100,7 +99,7 @@ def played(function, backend, fault):
 def laid_out(function, backend, fault):
     """Make the last call with each array in each layout."""
     case = fault.on[-1]
-    plain, options = made(backend, case)
+    _, options = made(backend, case)
     required = backend.required(case)
     for at, name in enumerate(OPERATIONS[fault.operation].data):
         if name in case.arrays and name != "sublayer":
