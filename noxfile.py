@@ -58,6 +58,16 @@ def soundness(session: nox.Session) -> None:
         session.run("python", "-m", "soundness", "--climb", "60", "--tightness", "--markdown", str(results), *session.posargs)
 
 
+@nox.session(default=False)
+def faults(session: nox.Session) -> None:
+    """Judge every fault of the catalogue with two seeds, and right implementations with twenty."""
+    session.install(*PINNED, ".[test]")
+    results = ROOT / "docs" / "results" / "kill_matrix.json"
+    session.run("toise", "faults", "--run", "-n", "2", "--seed", "0", "--json", str(results))
+    session.run("toise", "faults", "--run", "-n", "2", "--seed", "1")
+    session.run("python", str(ROOT / "benchmarks" / "correct.py"), "--seeds", "20", "-n", "2")
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style, layout and spelling."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from toise.faults import Fault
     from toise.report import Report
     from toise.workers import Job
 
@@ -199,25 +200,31 @@ def _judge(targets: tuple[str, ...], options: dict[str, Any]) -> Iterator[Report
 
 def _rows(job: Job, target: Any, units: list[Any]) -> list[Any]:
     """Judge the units with a progress bar; after Ctrl-C, return what was judged until then."""
+    from toise.workers import judge_here, judge_in_parallel
+
+    found = {}
+    judging: Any = judge_in_parallel(job, target, units) if job.workers else judge_here(job, target, units)
+    with _progress(job.target, len(units)) as step, _interruptible() as interrupted:
+        for unit, row in judging:
+            found[unit] = row
+            step(unit.requirement)
+            if interrupted():
+                break
+    judging.close()
+    return [found[unit] for unit in units if unit in found]
+
+
+@contextlib.contextmanager
+def _progress(what: str, total: int) -> Iterator[Callable[[str], None]]:
+    """Show a bar on a terminal; give a function that moves it on, and says what was done last."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from toise.workers import judge_here, judge_in_parallel
-
     errors = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    found = {}
-    judging: Any = judge_in_parallel(job, target, units) if job.workers else judge_here(job, target, units)
     with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal, redirect_stdout=False) as progress:
-        task = progress.add_task(job.target, total=len(units))
-        with _interruptible() as interrupted:
-            for unit, row in judging:
-                found[unit] = row
-                progress.update(task, advance=1, description=f"{job.target} {unit.requirement}")
-                if interrupted():
-                    break
-        judging.close()
-    return [found[unit] for unit in units if unit in found]
+        task = progress.add_task(what, total=total)
+        yield lambda last: progress.update(task, advance=1, description=f"{what} {last}")
 
 
 @contextlib.contextmanager
@@ -306,6 +313,74 @@ def explain(ids: tuple[str, ...]) -> None:
             text = textwrap.fill(plain, 100, initial_indent=f"  {name:<11}", subsequent_indent=" " * 13)
             click.echo(text)
         click.echo(f"  {'tested by':<11}{tests[item.id].name}\n")
+
+
+@toise.command()
+@click.argument("slugs", metavar="[SLUG]...", nargs=-1)
+@click.option("--run", "judge", is_flag=True, help="Judge them, and print which requirement breaks on which fault.")
+@click.option(
+    "--seed", type=Seed(), default=0, show_default=True, help="Of the exploration; the same seed gives the same matrix."
+)
+@click.option(
+    "-n", "workers", metavar="WORKERS", type=click.IntRange(min=0), default=0, help="Judge in this many processes at once."
+)
+@click.option(
+    "--json", "json_file", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), help="Write the matrix of a run."
+)
+@click.pass_context
+def faults(
+    context: click.Context, /, slugs: tuple[str, ...], judge: bool, seed: int, workers: int, json_file: Path | None
+) -> None:
+    """List the wrong implementations that the suite is measured by, or judge them: all, or those of SLUG.
+
+    SLUG is a fault (layer_norm.eps_outside_root) or a concept (layer_norm).
+
+    Exit status with --run: 0 if every fault breaks a requirement that it declares, and, where all are judged, every
+    requirement is broken by a fault; 1 if not.
+    """
+    from toise.faults.shown import print_catalogue, print_fault, print_matrix
+
+    chosen = _faults(slugs)
+    console = _console()
+    if not judge:
+        if json_file:
+            raise click.UsageError("--json writes the matrix of a run; add --run")
+        if slugs and not any(fault.concept in slugs for fault in chosen):
+            for fault in chosen:
+                print_fault(fault, console)
+        else:
+            print_catalogue(chosen, console)
+        return
+    from toise.faults.matrix import Matrix, judge_all
+
+    if json_file:
+        _writable(json_file)
+    matrix = Matrix(seed)
+    judging = judge_all([fault.slug for fault in chosen], seed=seed, workers=workers)
+    with _progress("faults", len(chosen)) as step:
+        for judged in judging:
+            matrix.faults[judged.slug] = judged
+            step(judged.slug)
+    print_matrix(matrix, console, whole=not slugs)
+    if json_file:
+        json_file.write_text(matrix.as_json(), encoding="utf-8")
+    context.exit(1 if matrix.complaints(whole=not slugs) else 0)
+
+
+def _faults(slugs: tuple[str, ...]) -> list[Fault]:
+    """Return the faults of these names, or all."""
+    import difflib
+
+    from toise.errors import TargetError
+    from toise.faults import CONCEPTS, catalogue
+
+    for slug in slugs:
+        if slug not in CONCEPTS and slug not in catalogue():
+            near = difflib.get_close_matches(slug, [*catalogue(), *CONCEPTS], 1)
+            raise TargetError(
+                f"no fault or concept {slug!r}; " + (f"did you mean {near[0]}?" if near else "`toise faults` lists them")
+            )
+    return [fault for fault in catalogue().values() if not slugs or fault.slug in slugs or fault.concept in slugs]
 
 
 @toise.command()

@@ -48,6 +48,8 @@ def print_report(report: Report, console: Console) -> None:
     for line in (_legend(rows), *_looser(report)):
         if line:
             console.print(Text(line), soft_wrap=True)
+    for line in _likenesses(report):
+        console.print(Text(line, style="bold"), soft_wrap=True)
     for row in _told(report):
         console.print(Text(failure_text(row), style=""), soft_wrap=True)
         console.print()
@@ -290,6 +292,24 @@ def _told(report: Report) -> list[Row]:
         if row.outcome in ("FAIL", "CRASH", "WARN"):
             found.setdefault((row.requirement, row.operation), row)
     return list(found.values())
+
+
+def _likenesses(report: Report) -> list[str]:
+    """Say which fault of the catalogue an operation behaves like, and what to look at."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in report.results:
+        if row.counterexample and row.counterexample.like:
+            dtypes = found.setdefault((row.operation, row.counterexample.like), [])
+            dtypes += [row.dtype] if row.dtype not in dtypes else []
+    if not found:
+        return []
+    from toise.faults import catalogue  # read where something fails
+
+    lines = []
+    for (operation, slug), dtypes in found.items():
+        fault = catalogue()[slug]
+        lines.append(f"{operation} in {', '.join(dtypes)} behaves like {slug} ({fault.source}): {fault.sentence} {fault.hint}")
+    return lines
 
 
 def _reasons(report: Report) -> list[str]:

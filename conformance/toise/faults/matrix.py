@@ -7,6 +7,7 @@ no part: what kills is the suite's fixed list and what Hypothesis draws.
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -15,14 +16,16 @@ from typing import TYPE_CHECKING
 
 from toise import engine
 from toise.backend import Backend
-from toise.faults import CONCEPTS, Fault, catalogue
+from toise.faults import catalogue
 from toise.operations import OPERATIONS
 from toise.targets import load
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
 DTYPE = "float32"
+# The faults that no run kills, each with the reason why: exactly these.
+SURVIVORS: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,30 @@ class Matrix:
                 found.setdefault(id, []).append(judged.examples[id])
         return {prop.id: sorted(found[prop.id]) for prop in engine.properties() if prop.id in found}
 
+    def complaints(self, *, whole: bool) -> list[str]:
+        """Return what keeps the matrix from being as it should, in sentences; of a part of the catalogue less can be said."""
+        alive = self.survivors()
+        found = [f"{slug} survives, and is no survivor that is known" for slug in alive if slug not in SURVIVORS]
+        found += [
+            f"{slug} is killed, and is listed as a survivor" for slug in self.faults if slug in SURVIVORS and slug not in alive
+        ]
+        if whole:
+            found += [f"{id} breaks no fault that declares it" for id in self.idle()]
+        return found
+
+    def as_json(self) -> str:
+        """Return the matrix as JSON, the same for the same versions and seed: without the seconds."""
+        faults = {
+            slug: {
+                "late": catalogue()[slug].late,
+                "declared": catalogue()[slug].fails,
+                "broken": judged.broken,
+                "examples": judged.examples,
+            }
+            for slug, judged in self.faults.items()
+        }
+        return json.dumps({"seed": self.seed, "dtype": DTYPE, "faults": faults}, indent=1) + "\n"
+
     def _of(self, late: bool | None) -> dict[str, Judged]:
         return {slug: judged for slug, judged in self.faults.items() if late is None or catalogue()[slug].late == late}
 
@@ -111,24 +138,3 @@ def judge_all(slugs: Sequence[str], *, seed: int = 0, workers: int = 0) -> Itera
 def _judge_one(given: tuple[str, int]) -> Judged:
     slug, seed = given
     return judge_fault(slug, seed=seed)
-
-
-def columns(judged: Iterable[Judged]) -> list[str]:
-    """Return the requirements that any of these faults was tried on, in the order of the suite."""
-    tried = {id for each in judged for id in each.examples}
-    return [prop.id for prop in engine.properties() if prop.id in tried]
-
-
-def by_concept(slugs: Iterable[str]) -> dict[str, list[str]]:
-    """Group slugs by concept, in the order of the concepts."""
-    chosen = list(slugs)
-    return {concept: found for concept in CONCEPTS if (found := [slug for slug in chosen if _concept(slug) == concept])}
-
-
-def _concept(slug: str) -> str:
-    return slug.partition(".")[0]
-
-
-def fault_named(slug: str) -> Fault:
-    """Return a fault of the catalogue."""
-    return catalogue()[slug]

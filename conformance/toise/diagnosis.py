@@ -1,0 +1,85 @@
+"""What a failing backend behaves like: a fault of the catalogue, if its results are that fault's and no other's.
+
+Nothing is guessed: on the calls that separate the faults of an operation from the reference, the backend's result must
+be the fault's wherever the two differ, and the required one wherever they do not.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from toise.backend import Backend
+from toise.faults import catalogue
+from toise.operations import OPERATIONS
+from toise.targets import load
+from toise.verdict import Irrelevant, NotProvided, Violation
+
+if TYPE_CHECKING:
+    from toise.faults import Fault
+    from toise.inputs import Case
+    from toise.operations import Required
+    from toise.verdict import Answer
+
+Array = np.ndarray
+# A fault explains a result that is a hundred times nearer to the fault's than the fault's is to the required one.
+NEAR = 0.01
+
+
+def likeness(backend: Backend, operation: str) -> str:
+    """Return the slug of the one fault that the backend behaves like; empty if there is none, or more than one."""
+    faults = [fault for fault in catalogue().values() if fault.operation == operation and _by_value(fault)]
+    answers = {fault.slug: answer for fault in faults if (answer := _answer(backend, fault.on[0]))}
+    alike = [fault for fault in faults if fault.slug in answers and _separated(fault, backend, answers[fault.slug])]
+    alike = [fault for fault in alike if all(_explains(fault, backend, answer) for answer in answers.values())]
+    return alike[0].slug if len(alike) == 1 else ""
+
+
+def _by_value(fault: Fault) -> bool:
+    """Tell whether one call shows the fault, in what it returns."""
+    return not fault.stateful and len(fault.on) == 1 and fault.operation != "mlm_corrupt"
+
+
+def _answer(backend: Backend, case: Case) -> Answer | None:
+    """Make a call with its numbers rounded to the backend's dtype; None where the backend gives no answer."""
+    arrays = {name: backend.rounded(array) if array.dtype == float else array for name, array in case.arrays.items()}
+    try:
+        return backend.run(case.replace(**arrays))
+    except (NotProvided, Irrelevant, Violation):
+        return None
+
+
+def _separated(fault: Fault, backend: Backend, answer: Answer) -> bool:
+    """Tell whether the backend goes wrong on a call as the fault does."""
+    required = backend.required(answer.case)
+    return bool(_apart(answer.got, required).any()) and _explains(fault, backend, answer)
+
+
+def _explains(fault: Fault, backend: Backend, answer: Answer) -> bool:
+    """Tell whether a result is the fault's, as nearly as can be told from where the fault is right."""
+    required = backend.required(answer.case)
+    wrong = _result(fault, backend.dtype, answer.case)
+    if wrong is None:
+        return False
+    apart = np.abs(wrong - required.value)
+    near = np.abs(answer.got - wrong) <= required.radius + NEAR * np.where(np.isfinite(apart), apart, 0)
+    return bool((near | _same(answer.got, wrong) | np.isinf(required.radius)).all())
+
+
+def _result(fault: Fault, dtype: str, case: Case) -> Array | None:
+    """Return what the fault gives, in float64 for a backend in float64 and else in float32; None where it gives nothing."""
+    wrong = Backend(load(fault.target()), "float64" if dtype == "float64" else OPERATIONS[fault.operation].dtype or "float32")
+    try:
+        return wrong.run(case).got
+    except (NotProvided, Violation):
+        return None
+
+
+def _apart(got: Array, required: Required) -> Array:
+    with np.errstate(all="ignore"):
+        return ~(np.abs(got - required.value) <= required.radius) & ~_same(got, required.value)
+
+
+def _same(a: Array, b: Array) -> Array:
+    return (a == b) | (np.isnan(a) & np.isnan(b))
