@@ -191,10 +191,12 @@ class Backend:
     def natives(self, case: Case) -> dict[str, Any]:
         """Return fresh arrays of the target's own kind that hold the data of `case`, and its mask if it has one.
 
+        Data that is one array in the case is one array here: self-attention is given its tokens three times.
         Raises ToiseError if the dtype cannot hold a number exactly: the verdict would be on other inputs.
         """
         given = {**case.arrays, **({"mask": case.mask} if "mask" in case.options else {})}
-        natives = {name: self.arrays.make(array, self._dtype(array)) for name, array in given.items()}
+        made = {id(array): self.arrays.make(array, self._dtype(array)) for array in given.values()}
+        natives = {name: made[id(array)] for name, array in given.items()}
         for name, array in case.arrays.items():
             held = self.arrays.numbers(natives[name])
             if not ((held == array).all() or np.array_equal(held, array, equal_nan=True)):  # most arrays have no NaN

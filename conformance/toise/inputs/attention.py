@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ class Attention(Recipe):
     values    of v: "indicator" makes column c the indicator of one key, so that the result is its weight
     mask      "some" keys at random, "one" key for each query, no key of the "tail", "empty" rows too
     shape     of the mask: "plain" [n, m], "ones" with leading axes of 1, "full" with all of them
+    given     "apart": three arrays; "self": one array is q, k and v, so that m is n and d_v is d_k; "memory": one is k and v
     """
 
     n: int = 1
@@ -37,6 +38,7 @@ class Attention(Recipe):
     values: str = "ramp"
     mask: str = "none"
     shape: str = "plain"
+    given: str = "apart"
     causal: bool = False
     scale: float | None = None
 
@@ -48,12 +50,21 @@ class Attention(Recipe):
     tied = (("m", "n"), ("d_v", "d_k"))
 
     def numbers(self) -> int:
-        return prod(self.lead) * (self.n * self.d_k + self.m * self.d_k + self.m * self.d_v)
+        queries, keys, values = self.n * self.d_k, self.m * self.d_k, self.m * self.d_v
+        return prod(self.lead) * {"self": queries, "memory": queries + keys, "apart": queries + keys + values}[self.given]
 
     def build(self, rounded: Callable[[Array], Array]) -> Case:
+        if self.given not in GIVEN:
+            raise unknown("given", self.given, GIVEN)
+        if self.given == "self" and (self.m, self.d_v) != (self.n, self.d_k):
+            return replace(self, m=self.n, d_v=self.d_k).build(rounded)
         q, k = self._queries_and_keys((*self.lead, self.n, self.d_k), (*self.lead, self.m, self.d_k))
-        v = self._values((*self.lead, self.m, self.d_v), start=q.size + k.size)
-        arrays = {"q": rounded(q * 2.0**self.exponent), "k": rounded(k * 2.0**self.exponent), "v": rounded(v)}
+        arrays = {"q": rounded(q * 2.0**self.exponent)}
+        arrays["k"] = arrays["q"] if self.given == "self" else rounded(k * 2.0**self.exponent)
+        if self.given == "apart":
+            arrays["v"] = rounded(self._values((*self.lead, self.m, self.d_v), start=q.size + k.size))
+        else:
+            arrays["v"] = arrays["k"]
         options: dict[str, Any] = {}
         if self.mask != "none":
             options["mask"] = self._mask()
@@ -120,6 +131,7 @@ class Attention(Recipe):
 
 
 MASKS = ("some", "tail", "one")
+GIVEN = ("apart", "self", "memory")
 # Smallest first.  n and m differ both ways, d_v and d_k differ, lengths stand at and beside block edges.
 FIXED = (
     Attention(n=1, m=2, d_k=1, d_v=1, literal=(1.0, 1.0, 0.0, 1.0, 0.0), mask="one"),
@@ -153,6 +165,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "seed": tuple(range(100)),
     "mask": ("none",),
     "shape": ("plain", "ones", "full"),
+    "given": ("apart",),
     "causal": (False,),
     "scale": (None,),
 }

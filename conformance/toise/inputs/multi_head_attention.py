@@ -22,7 +22,7 @@ Array = np.ndarray
 class MultiHeadAttention(Recipe):
     """Inputs of `multi_head_attention`: q [*lead, n, d_model], k and v [*lead, m, d_model], and four weights.
 
-    content, exponent, literal, values, mask, shape and causal make q, k, v and the mask, as in `Attention`.
+    content, exponent, literal, values, mask, shape, given and causal make q, k, v and the mask, as in `Attention`.
 
     widths    "tied": d_model is h d_k and d_v is d_k, as most implementations need it; "free": as the fields say
     weights   "pick": each column takes one feature, head after head, as if the features were split; "ramp": small
@@ -40,6 +40,7 @@ class MultiHeadAttention(Recipe):
     weights: str = "pick"
     mask: str = "none"
     shape: str = "plain"
+    given: str = "apart"
     causal: bool = False
 
     operation = "multi_head_attention"
@@ -50,7 +51,8 @@ class MultiHeadAttention(Recipe):
     tied = (("m", "n"), ("d_v", "d_k"))
 
     def numbers(self) -> int:
-        return prod(self.lead) * (self.n + 2 * self.m) * self._widths()[0]
+        arrays = {"self": self.n, "memory": self.n + self.m, "apart": self.n + 2 * self.m}
+        return prod(self.lead) * arrays[self.given] * self._widths()[0]
 
     def build(self, rounded: Callable[[Array], Array]) -> Case:
         d_model, d_k, d_v = self._widths()
@@ -67,6 +69,7 @@ class MultiHeadAttention(Recipe):
             values=self.values,
             mask=self.mask,
             shape=self.shape,
+            given=self.given,
             causal=self.causal,
         ).build(rounded)
         heads = {"w_q": (self.h, d_model, d_k), "w_k": (self.h, d_model, d_k), "w_v": (self.h, d_model, d_v)}
