@@ -29,16 +29,24 @@ NEAR = 0.01
 
 def likeness(backend: Backend, operation: str) -> str:
     """Return the slug of the one fault that the backend behaves like; empty if there is none, or more than one."""
-    faults = [fault for fault in catalogue().values() if fault.operation == operation and _by_value(fault)]
+    own = [fault for fault in catalogue().values() if fault.operation == operation]
+    faults = [fault for fault in own if _by_value(fault, backend)]
     answers = {fault.slug: answer for fault in faults if (answer := _answer(backend, fault.on[0]))}
     alike = [fault for fault in faults if fault.slug in answers and _separated(fault, backend, answers[fault.slug])]
     alike = [fault for fault in alike if all(_explains(fault, backend, answer) for answer in answers.values())]
     return alike[0].slug if len(alike) == 1 else ""
 
 
-def _by_value(fault: Fault) -> bool:
-    """Tell whether one call shows the fault, in what it returns."""
-    return not fault.stateful and len(fault.on) == 1 and fault.operation != "mlm_corrupt"
+def _by_value(fault: Fault, backend: Backend) -> bool:
+    """Tell whether one call with finite numbers, and not a malformed one, shows the fault in what it returns."""
+    if fault.stateful or len(fault.on) > 1 or fault.operation == "mlm_corrupt":
+        return False
+    (case,) = fault.on
+    try:
+        OPERATIONS[fault.operation].value(case, backend.declared(fault.operation))
+    except (TypeError, ValueError):
+        return False
+    return all(np.isfinite(array).all() for array in case.arrays.values())
 
 
 def _answer(backend: Backend, case: Case) -> Answer | None:

@@ -150,15 +150,18 @@ def _case(operation: str, written: Call) -> Case:
     if len(names) != len(written.data):
         raise ToiseError(f"{operation} takes {', '.join(names)}; got {len(written.data)} of them")
     given = {**dict(zip(names, written.data, strict=True)), **written.options}
-    # In float32, so that the numbers are those that the fault is given there.
-    arrays = {name: np.asarray(given[name], _kind(name)) for name in names if not isinstance(given[name], int)}
-    arrays = {name: array.astype("f4").astype(float) if array.dtype == float else array for name, array in arrays.items()}
+    # What was written once is one array: so a call is written in which q is k.
+    made = {id(given[name]): _array(name, given[name]) for name in names if not isinstance(given[name], int)}
+    arrays = {name: made[id(given[name])] for name in names if id(given[name]) in made}
     options = {name: np.asarray(value, bool) if name == "mask" else value for name, value in given.items() if name not in arrays}
     return Case(operation, arrays, options)
 
 
-def _kind(name: str) -> str:
-    return "int64" if name in WHOLE else "bool" if name in TRUTH else "float64"
+def _array(name: str, numbers: Any) -> Array:
+    """Return an array of the kind that the operation takes; its numbers are those that float32 has."""
+    if name in WHOLE or name in TRUTH:
+        return np.asarray(numbers, "int64" if name in WHOLE else bool)
+    return np.asarray(numbers, "f4").astype(float)
 
 
 @functools.cache
