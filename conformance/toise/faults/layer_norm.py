@@ -254,7 +254,7 @@ def channels_first(x, gamma, beta, *, eps=1e-5):
 
 @fault(
     "layer_norm",
-    fails=("LN-1", "LN-7"),
+    fails=("LN-7",),
     on=call([[1, 3], [5, 9]], [1, 1], [0, 0]),
     hint="the axis of the features is the last one, and not the first that is as long as gamma",
 )
@@ -461,6 +461,21 @@ def zeros_of_padding_counted(x, gamma, beta, *, eps=1e-5):
     return gamma * (x - mean) / np.sqrt(variance + eps) + beta
 
 
+@fault(
+    "layer_norm",
+    fails=("LN-9", "LN-1"),
+    on=call(np.arange(384)[None] // 256, np.ones(384), np.zeros(384)),
+    hint="the last of an odd number of blocks",
+)
+def odd_block_dropped(x, gamma, beta, *, eps=1e-5):
+    """Blocks of 128 features come in pairs, and the last of an odd number is left out of the mean."""
+    blocks, rest = divmod(x.shape[-1], 128)
+    done = 128 * (blocks - 1) if blocks > 1 and blocks % 2 and not rest else x.shape[-1]
+    mean = x[..., :done].mean(axis=-1, keepdims=True)
+    variance = ((x - mean) ** 2).mean(axis=-1, keepdims=True)
+    return gamma * (x - mean) / np.sqrt(variance + eps) + beta
+
+
 # --- The variance -------------------------------------------------------------------------------------
 
 
@@ -609,6 +624,19 @@ def small_mean_ignored(x, gamma, beta, *, eps=1e-5):
     return gamma * (x - np.where(np.abs(mean) < 0.01, 0, mean)) / np.sqrt(variance + eps) + beta
 
 
+@fault(
+    "layer_norm",
+    fails=("LN-1",),
+    on=call([[5, 5], [1, 4]], [1, 1], [0, 0]),
+    hint="whether what protects a constant row touches the others",
+)
+def guard_for_all_rows(x, gamma, beta, *, eps=1e-5):
+    """Where one row is constant, no row of the array is divided."""
+    mean, variance = x.mean(axis=-1, keepdims=True), x.var(axis=-1, keepdims=True)
+    root = 1 if (variance == 0).any() else np.sqrt(variance + eps)
+    return gamma * (x - mean) / root + beta
+
+
 # --- Gamma and beta -----------------------------------------------------------------------------------
 
 
@@ -747,6 +775,19 @@ def constant_row_gives_zeros(x, gamma, beta, *, eps=1e-5):
     """A row of variance zero gives zeros, without beta."""
     mean, variance = x.mean(axis=-1, keepdims=True), x.var(axis=-1, keepdims=True)
     return np.where(variance == 0, 0, gamma * (x - mean) / np.sqrt(variance + eps) + beta)
+
+
+@fault(
+    "layer_norm",
+    fails=("LN-4",),
+    on=call([[0, 0]], [1, 1], [0.5, -2]),
+    hint="by what padding is known: a row of zeros is a row like any other, and gives beta",
+)
+def zero_rows_skipped(x, gamma, beta, *, eps=1e-5):
+    """A row of zeros is taken for padding and gives zeros."""
+    mean, variance = x.mean(axis=-1, keepdims=True), x.var(axis=-1, keepdims=True)
+    y = gamma * (x - mean) / np.sqrt(variance + eps) + beta
+    return np.where(x.any(axis=-1, keepdims=True), y, 0)
 
 
 @fault(
