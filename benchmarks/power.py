@@ -1,0 +1,404 @@
+"""The race: every fault of the catalogue under the suite and under the checks of today: `python power.py -n 2`.
+
+Each check judges a fresh implementation of each fault, and the right implementations of correct.py for false alarms.
+The checks are in rivals.py, with the rules that they follow and where these are published.
+Toise rejects a fault if it breaks any requirement at the standard budget, and a right implementation if any MUST fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import os
+import platform
+import random
+import statistics
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from toise.faults import Fault
+
+TOISE, ANY = "Toise", "any of the others"
+
+
+@dataclass
+class Verdicts:
+    """What each check said about one implementation of one operation, and how long it took.
+
+    name     the slug of a fault, or the name of a right implementation
+    group    the concept of a fault, or the operation of a right implementation
+    """
+
+    name: str
+    group: str
+    seed: int
+    fault: bool
+    rejects: dict[str, bool] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+# --- In the processes that judge --------------------------------------------------------------------------
+
+
+def prepare() -> None:
+    """One thread for each process: what is timed is the work, not the wait for the others."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def judge(given: tuple[str, str, int, bool]) -> Verdicts:
+    """Judge a fault, or one operation of a right implementation, by every check."""
+    name, operation, seed, suite = given
+    return judge_right(name, operation, seed, suite=suite) if operation else judge_fault(name, seed)
+
+
+def judge_fault(slug: str, seed: int) -> Verdicts:
+    """Judge one fault; each check gets an implementation without a past."""
+    from rivals import RIVALS, candidate, rejects
+    from toise import faults
+
+    fault = faults.catalogue()[slug]
+    found = Verdicts(slug, fault.concept, seed, fault=True)
+    for name, check in RIVALS.items():
+        one = candidate(fault.target(), fault.operation)
+        start = time.perf_counter()
+        found.rejects[name] = rejects(check, one, seed)
+        found.seconds[name] = time.perf_counter() - start
+    start = time.perf_counter()
+    found.rejects[TOISE] = breaks_any(fault, seed)
+    found.seconds[TOISE] = time.perf_counter() - start
+    found.rejects[ANY] = any(found.rejects[name] for name in RIVALS)
+    return found
+
+
+def breaks_any(fault: Fault, seed: int) -> bool:
+    """Tell whether a fault breaks any requirement, as `toise.faults.matrix.judge_fault` does, up to the first that it breaks."""
+    from toise import engine
+    from toise.backend import Backend
+    from toise.faults.matrix import DTYPE
+    from toise.operations import OPERATIONS
+    from toise.targets import load
+
+    operation = fault.operation
+    backend = Backend(load(fault.target()), OPERATIONS[operation].dtype or DTYPE)
+    tried = (prop for prop in engine.properties() if operation in prop.inputs)
+    with engine.quiet():
+        return any(engine.decide(prop, backend, operation, seed=seed).failures for prop in tried)
+
+
+def judge_right(name: str, operation: str, seed: int, *, suite: bool) -> Verdicts:
+    """Judge one operation of a right implementation."""
+    import toise
+    from correct import target
+    from rivals import RIVALS, candidate, rejects
+
+    found = Verdicts(name, operation, seed, fault=False)
+    for check_name, check in RIVALS.items():
+        one = candidate(target(name), operation)
+        start = time.perf_counter()
+        found.rejects[check_name] = rejects(check, one, seed)
+        found.seconds[check_name] = time.perf_counter() - start
+    if suite:
+        start = time.perf_counter()
+        report = toise.verify(target(name), operations=[operation], dtypes=["float32"], seed=seed)
+        found.rejects[TOISE] = any(row.outcome in ("FAIL", "CRASH") for row in report.results)
+        found.seconds[TOISE] = time.perf_counter() - start
+    found.rejects[ANY] = any(found.rejects[check] for check in RIVALS)
+    return found
+
+
+def race(tasks: list[tuple[str, str, int, bool]], workers: int) -> list[Verdicts]:
+    """Judge everything, in so many processes, with a bar that goes away."""
+    from rich.console import Console
+    from rich.progress import track
+
+    # Before NumPy is loaded there.
+    os.environ.update(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=prepare) as pool:
+        verdicts = pool.map(judge, tasks, chunksize=1)
+        return list(track(verdicts, "judging", len(tasks), console=Console(stderr=True), transient=True))
+
+
+# --- The figures ------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Race:
+    """All verdicts, and the figures that follow from them."""
+
+    verdicts: list[Verdicts]
+
+    @property
+    def checks(self) -> list[str]:
+        """The checks, as columns: the others, any of them, Toise."""
+        names = [name for name in self.faults()[0].rejects if name not in (TOISE, ANY)]
+        return [*names, ANY, TOISE]
+
+    def faults(self, concept: str | None = None) -> list[Verdicts]:
+        """Return the verdicts on faults, of one concept or of all."""
+        return [each for each in self.verdicts if each.fault and concept in (None, each.group)]
+
+    def right(self) -> list[Verdicts]:
+        """Return the verdicts on right implementations."""
+        return [each for each in self.verdicts if not each.fault]
+
+    def concepts(self) -> list[str]:
+        """Return the concepts, in the order of the catalogue."""
+        return list(dict.fromkeys(each.group for each in self.faults()))
+
+    def killed(self, check: str, concept: str | None = None) -> tuple[int, int]:
+        """Return how many faults a check rejects, and of how many."""
+        chosen = self.faults(concept)
+        return sum(each.rejects[check] for each in chosen), len(chosen)
+
+    def alarms(self, check: str) -> tuple[int, int]:
+        """Return how many verdicts on right implementations are false alarms, and of how many."""
+        said = [each.rejects[check] for each in self.right() if check in each.rejects]
+        return sum(said), len(said)
+
+    def median(self, check: str, *, fault: bool) -> float:
+        """Return the median seconds of a verdict."""
+        times = [each.seconds[check] for each in self.verdicts if each.fault is fault and check in each.seconds]
+        return statistics.median(times) if times else 0.0
+
+    def only(self, check: str) -> list[str]:
+        """Return the faults that no other check rejects; for "any of the others" those that Toise does not reject."""
+        others = [TOISE] if check == ANY else [name for name in self.checks if name not in (check, ANY)]
+        return [each.name for each in self.faults() if each.rejects[check] and not any(each.rejects[name] for name in others)]
+
+    def survivors(self) -> list[str]:
+        """Return the faults that nothing rejects."""
+        return [each.name for each in self.faults() if not each.rejects[ANY] and not each.rejects[TOISE]]
+
+    def false_alarms(self) -> list[tuple[str, str, str, list[int]]]:
+        """Return check, implementation, operation and seeds of every false alarm."""
+        found: dict[tuple[str, str, str], list[int]] = {}
+        for each in self.right():
+            for check in self.checks:
+                if check != ANY and each.rejects.get(check):
+                    found.setdefault((check, each.name, each.group), []).append(each.seed)
+        return [(*key, seeds) for key, seeds in found.items()]
+
+    def rows(self) -> list[list[str]]:
+        """Return the table of the faults that are rejected, by concept, and in all."""
+        rows = []
+        for concept in (*self.concepts(), None):
+            counts = [self.killed(check, concept) for check in self.checks]
+            rows.append([(concept or "all").replace("_", " "), str(counts[0][1]), *(f"{100 * a / b:.0f} %" for a, b in counts)])
+        return rows
+
+    def more(self) -> list[list[str]]:
+        """Return the rows below it: false alarms and times."""
+        alarms = [self.alarms(check) for check in self.checks]
+        times = {
+            "seconds, a fault": [self.median(check, fault=True) for check in self.checks],
+            "seconds, a right one": [self.median(check, fault=False) for check in self.checks],
+        }
+        return [
+            ["false alarms", "", *(f"{a} of {b}" for a, b in alarms)],
+            *(
+                [name, "", *("" if check == ANY else f"{t:.2g}" for check, t in zip(self.checks, row, strict=True))]
+                for name, row in times.items()
+            ),
+        ]
+
+
+# --- What is shown ----------------------------------------------------------------------------------------
+
+
+def show(found: Race) -> None:
+    """Print the tables."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for at, column in enumerate(["", "faults", *found.checks]):
+        table.add_column(column, justify="left" if at == 0 else "right")
+    rows = found.rows()
+    for row in rows[:-1]:
+        table.add_row(*row)
+    table.add_section()
+    table.add_row(*rows[-1], style="bold")
+    for row in found.more():
+        table.add_row(*row)
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    console.print(table)
+    for line in remarks(found):
+        console.print(line, highlight=False, markup=False)
+
+
+def remarks(found: Race) -> list[str]:
+    """Return, in sentences, what the table does not show."""
+    alone, missed = found.only(TOISE), found.only(ANY)
+    lines = [f"{len(alone)} faults are rejected by Toise alone; {len(missed)} by another check and not by Toise{_named(missed)}."]
+    if nothing := found.survivors():
+        lines.append(f"{len(nothing)} faults are rejected by nothing{_named(nothing)}.")
+    lines += [
+        f"False alarm of {check}: {name}, {operation}, seeds {', '.join(map(str, seeds))}."
+        for check, name, operation, seeds in found.false_alarms()
+    ]
+    return lines
+
+
+def _named(slugs: list[str]) -> str:
+    return f": {', '.join(slugs)}" if slugs else ""
+
+
+def as_markdown(found: Race, about: dict[str, Any], picture: str) -> str:
+    """Return the page."""
+    from rivals import RIVALS
+
+    faults, right = found.faults(), found.right()
+    names = list(dict.fromkeys(each.name for each in right))
+    seeds = len({each.seed for each in right})
+    header = ["", "faults", *found.checks]
+    lines = [
+        "# What finds the faults",
+        "",
+        f"Each of the {len(faults)} faults of the catalogue was judged by Toise and by the checks that are in use today,",
+        "and so were right implementations, for false alarms.",
+        f"`cd benchmarks && python power.py{_command(about)}` repeats it; the figures below are of {about['versions']}.",
+        "",
+        "## Faults that are rejected",
+        "",
+    ]
+    if picture:
+        summary = ", ".join(f"{check} {100 * a / b:.0f} %" for check in found.checks for a, b in [found.killed(check)])
+        lines += [f"![Share of the faults that each check rejects: {summary}.]({picture})", ""]
+    lines += [_line(header), _line(["---", *["--:"] * (len(header) - 1)])]
+    lines += [_line(row) for row in (*found.rows(), *found.more())]
+    lines += [
+        "",
+        f"The last lines are false alarms on {len(names)} right implementations ({', '.join(names)}),",
+        f"each operation at {seeds} seeds, and the median seconds of a verdict in one process with one thread.",
+        "",
+        *(f"- {line}" for line in remarks(found)),
+        "",
+        "## The checks",
+        "",
+        "Every check is written anew in `benchmarks/rivals.py`, and compares with the readable reference in float64.",
+        "An exception counts as rejecting; a call that an implementation says it does not implement is skipped.",
+        "",
+    ]
+    for name, check in RIVALS.items():
+        summary, _, rest = inspect.cleandoc(check.__doc__ or "").partition("\n")
+        lines += [f"**{name}.** {summary}", *(line.rstrip() for line in rest.strip().splitlines()), ""]
+    lines += [
+        f"**{TOISE}.** Every requirement of the operation, at the standard budget, in float32 alone;",
+        "a fault is rejected if any of them is broken, a right implementation if a MUST is.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _command(about: dict[str, Any]) -> str:
+    return f" --seed {about['seed']} -n {about['workers']}"
+
+
+def plot(found: Race, path: Path) -> None:
+    """Draw a bar for each check: the share of the faults that it rejects, a dot for each concept, and the false alarms."""
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    from matplotlib import pyplot as plt
+
+    plt.rcParams.update({"font.size": 11, "font.family": "DejaVu Sans"})
+    checks = found.checks[::-1]
+    figure, axes = plt.subplots(figsize=(5.2, 0.62 * len(checks) + 1.1), dpi=200)
+    for at, check in enumerate(checks):
+        killed, of = found.killed(check)
+        share = 100 * killed / of
+        axes.barh(at, share, height=0.62, color="#1b3a57" if check == TOISE else "#a9b8c6", zorder=2)
+        inside = share > 22
+        axes.text(
+            share - 1.5 if inside else share + 1.5,
+            at,
+            f"{share:.0f} %",
+            va="center",
+            ha="right" if inside else "left",
+            color="white" if check == TOISE and inside else "black",
+            fontweight="bold",
+            zorder=4,
+        )
+        wrong, tried = found.alarms(check)
+        axes.text(104, at, f"{wrong} of {tried}", va="center", ha="left", fontsize=10)
+    axes.text(104, len(checks) - 0.42, "false\nalarms", va="bottom", ha="left", fontsize=10)
+    axes.set_yticks(range(len(checks)), checks)
+    axes.set_xlim(0, 100)
+    axes.set_xticks(range(0, 101, 25), [f"{x} %" for x in range(0, 101, 25)])
+    axes.set_title(f"Of {len(found.faults())} faults, rejected", loc="left", fontsize=12)
+    axes.grid(axis="x", color="#d8d8d8", linewidth=0.8, zorder=0)
+    axes.tick_params(length=0)
+    for side in ("top", "right", "left", "bottom"):
+        axes.spines[side].set_visible(False)
+    figure.savefig(path, bbox_inches="tight", facecolor="white")
+
+
+def versions() -> str:
+    """Return what was used, in words."""
+    parts = [f"{name} {metadata.version(name)}" for name in ("toise", "numpy", "torch")]
+    return f"{', '.join(parts)}, Python {platform.python_version()}"
+
+
+def main() -> None:
+    """Run the race, print it, and write what is asked for."""
+    given = _arguments()
+    from correct import CORRECT
+    from toise import faults
+    from toise.operations import OPERATIONS
+
+    slugs = [slug for slug, fault in faults.catalogue().items() if not given.concepts or fault.concept in given.concepts]
+    if given.faults < len(slugs):
+        drawn = set(random.Random(given.seed).sample(slugs, given.faults))  # noqa: S311 - nothing is kept secret
+        slugs = [slug for slug in slugs if slug in drawn]
+    tasks: list[tuple[str, str, int, bool]] = [(slug, "", given.seed, True) for slug in slugs]
+    for seed in range(given.seed, given.seed + given.alarm_seeds):
+        # The suite is tried on them at one seed here; `correct.py --seeds 20` tries more.
+        tasks += [(name, operation, seed, seed == given.seed) for name in CORRECT for operation in OPERATIONS]
+    start = time.perf_counter()
+    found = Race(race(tasks, given.n))
+    took = time.perf_counter() - start
+    show(found)
+    print(f"{len(slugs)} faults, {len(found.right())} verdicts on right implementations, {took:.0f} s")
+    about = {"seed": given.seed, "workers": given.n, "versions": versions(), "seconds": round(took)}
+    if given.json:
+        whole = {**about, "verdicts": [asdict(each) for each in found.verdicts]}
+        Path(given.json).write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    if given.plot:
+        plot(found, Path(given.plot))
+    if given.markdown:
+        picture = Path(given.plot).name if given.plot else ""
+        Path(given.markdown).write_text(as_markdown(found, about, picture), encoding="utf-8")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("-n", type=int, default=1, metavar="PROCESSES")
+    parser.add_argument(
+        "--alarm-seeds", type=int, default=3, metavar="SEEDS", help="for the right implementations, from --seed on"
+    )
+    parser.add_argument("--concepts", nargs="+", help="only faults of these concepts")
+    parser.add_argument("--faults", type=int, default=sys.maxsize, help="at most so many, drawn at random")
+    parser.add_argument("--json", metavar="FILE")
+    parser.add_argument("--markdown", metavar="FILE")
+    parser.add_argument("--plot", metavar="FILE")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
