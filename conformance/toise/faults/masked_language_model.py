@@ -158,6 +158,20 @@ def mask_id_zero_as_none(tokens, *, mask_id, vocab_size, **given):
     return corrupt(tokens, mask_id=mask_id or vocab_size - 1, vocab_size=vocab_size, **given)
 
 
+@fault(
+    "mlm_corrupt",
+    fails=("MLM-5",),
+    on=call([[5, 5, 5, 5], [4, 5, 6, 7]], **LOW),
+    hint="special_ids says what is padding: a repeated word is none",
+)
+def uniform_rows_spared(tokens, *, mask_id, vocab_size, special_ids, rate=0.15, seed):
+    """A row of one token repeated is taken for padding."""
+    draw = np.random.default_rng(seed)
+    uniform = (tokens.shape[-1] > 1) & (tokens == tokens[..., :1]).all(axis=-1, keepdims=True)
+    words = ordinary(tokens, special_ids) & ~uniform
+    return replaced(draw, tokens, words & (draw.random(tokens.shape) < rate), mask_id, vocab_size)
+
+
 # --- How many are selected -------------------------------------------------------------------------------
 
 
@@ -268,6 +282,21 @@ def at_most_76(tokens, *, mask_id, vocab_size, special_ids, rate=0.15, seed):
     draw = np.random.default_rng(seed)
     selected = ordinary(tokens, special_ids) & (draw.random(tokens.shape) < rate)
     return replaced(draw, tokens, selected & (np.cumsum(selected, axis=-1) <= 76), mask_id, vocab_size)
+
+
+@fault(
+    "mlm_corrupt",
+    fails=("MLM-7",),
+    on=call([4, 5, 6, 7, 4], **LOW, rate=0.6),
+    hint="try a high rate: the number of each row varies at every rate",
+)
+def high_rate_by_number(tokens, *, mask_id, vocab_size, special_ids, rate=0.15, seed):
+    """Above a rate of a half a fixed number of each row is selected."""
+    draw, words = np.random.default_rng(seed), ordinary(tokens, special_ids)
+    u = np.where(words, draw.random(tokens.shape), 2.0)
+    place, number = u.argsort(axis=-1).argsort(axis=-1), np.round(rate * words.sum(axis=-1, keepdims=True))
+    selected = words & (place < number if rate > 0.5 else u < rate)
+    return replaced(draw, tokens, selected, mask_id, vocab_size)
 
 
 # --- Which ones, and whether one says something about another --------------------------------------------
@@ -395,7 +424,7 @@ def positions_from_128_lost(tokens, *, mask_id, vocab_size, special_ids, rate=0.
 
 @fault(
     "mlm_corrupt",
-    fails=("MLM-8",),
+    fails=("MLM-8", "MLM-6"),
     on=call([4, 5, 6] * 3, **LOW),
     hint="try rows whose length is no multiple of eight, and look at their last positions",
 )
@@ -514,6 +543,19 @@ def actions_of_a_fixed_seed(tokens, *, mask_id, vocab_size, special_ids, rate=0.
     draw = np.random.default_rng(seed)
     selected = ordinary(tokens, special_ids) & (draw.random(tokens.shape) < rate)
     return replaced(draw, tokens, selected, mask_id, vocab_size, action=np.random.default_rng(0).random(tokens.shape))
+
+
+@fault(
+    "mlm_corrupt",
+    fails=("MLM-14",),
+    on=call([4, 5, 6, 7] * 16, **LOW, rate=0.5),
+    hint="compare what is masked with what the next seed selects: one generator serves the whole call",
+)
+def actions_of_the_next_seed(tokens, *, mask_id, vocab_size, special_ids, rate=0.15, seed):
+    """What becomes of a token is drawn with the next seed, with which the next call selects."""
+    draw = np.random.default_rng(seed)
+    selected = ordinary(tokens, special_ids) & (draw.random(tokens.shape) < rate)
+    return replaced(draw, tokens, selected, mask_id, vocab_size, action=np.random.default_rng(seed + 1).random(tokens.shape))
 
 
 @fault(
@@ -1116,6 +1158,18 @@ def minus_one_as_label(logits, labels, selected):
 
 @fault(
     "mlm_loss",
+    fails=("MLM-19", "MLM-18"),
+    on=call([[LN3, 0], [0, 0]], [0, 1], [False, True]),
+    hint="selected positions may stand anywhere in a row",
+)
+def selection_as_length(logits, labels, selected):
+    """The number of selected positions is taken for a length, and so many from the start of each row are asked for."""
+    first = np.arange(selected.shape[-1]) < selected.sum(axis=-1, keepdims=True)
+    return losses(logits, labels)[first].mean()
+
+
+@fault(
+    "mlm_loss",
     fails=("MLM-18", "MLM-20"),
     on=TWO,
     hint="a row may have several selected positions: argmax finds one of them",
@@ -1211,7 +1265,7 @@ def surplus_labels_dropped(logits, labels, selected):
 
 @fault(
     "mlm_loss",
-    fails=("GEN-5",),
+    fails=("GEN-5", "MLM-18"),
     on=(ONE, call([[LN3, 0], [0, 0]], [0, 1], [False, True])),
     hint="what is selected is an argument of each call",
     stateful=True,
