@@ -495,7 +495,7 @@ def variance_in_one_pass(x, gamma, beta, *, eps=1e-5):
 
 @fault(
     "layer_norm",
-    fails=("LN-11",),
+    fails=("LN-11", "LN-1"),
     on=call(3000 + normal(1, 512), np.ones(512), np.zeros(512)),
     hint="how the variance of long rows is computed: E[x^2] - E[x]^2 loses its digits",
 )
