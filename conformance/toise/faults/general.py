@@ -3,6 +3,8 @@
 Each mistake is made in one operation, where it is most plausible.  What stands around it is the reference's own.
 """
 
+from typing import Any
+
 import numpy as np
 import toise_reference as right
 from toise_reference.attention import softmax
@@ -378,7 +380,7 @@ def large_input_in_place(x, gamma, beta, *, eps=1e-5):
 )
 def cached_by_shape():
     """A result is kept for each shape."""
-    kept = {}
+    kept: dict[Any, Any] = {}
 
     def sequence_log_prob(logits, tokens):
         if logits.shape not in kept:
@@ -397,7 +399,7 @@ def cached_by_shape():
 )
 def cached_by_sum():
     """A result is kept for each shape and sum of its inputs."""
-    kept = {}
+    kept: dict[Any, Any] = {}
 
     def feed_forward(*arrays):
         key = tuple((array.shape, float(array.sum())) for array in arrays)
@@ -417,7 +419,7 @@ def cached_by_sum():
 )
 def cached_by_rounded_numbers():
     """A result is kept for inputs that agree in one decimal place."""
-    kept = {}
+    kept: dict[Any, Any] = {}
 
     def attention(q, k, v, *, mask=None, causal=False, scale=None):
         key = (*((a.shape, a.round(1).tobytes()) for a in (q, k, v)), mask if mask is None else mask.tobytes(), causal, scale)
@@ -437,7 +439,7 @@ def cached_by_rounded_numbers():
 )
 def cached_by_queries():
     """A result is kept for each q, whatever k and v are."""
-    kept = {}
+    kept: dict[Any, Any] = {}
 
     def attention(q, k, v, *, mask=None, causal=False, scale=None):
         key = (q.tobytes(), q.shape, k.shape, v.shape, mask if mask is None else mask.tobytes(), causal, scale)
@@ -460,7 +462,7 @@ def cached_by_queries():
 )
 def cached_by_text():
     """A result is kept for each x as NumPy prints it."""
-    kept = {}
+    kept: dict[Any, Any] = {}
 
     def layer_norm(x, gamma, beta, *, eps=1e-5):
         key = (x.shape, str(x), gamma.tobytes(), beta.tobytes(), eps)
@@ -480,7 +482,7 @@ def cached_by_text():
 )
 def cached_without_eps():
     """A result is kept for each x, gamma and beta, whatever eps is."""
-    kept = {}
+    kept: dict[Any, Any] = {}
 
     def layer_norm(x, gamma, beta, *, eps=1e-5):
         key = tuple((array.shape, array.tobytes()) for array in (x, gamma, beta))
@@ -523,7 +525,7 @@ def last_arrays_remembered():
 )
 def prepacked_weights_by_address():
     """Weights are packed once for each address."""
-    packed = {}
+    packed: dict[Any, Any] = {}
 
     def pack(w):
         return packed.setdefault((w.__array_interface__["data"][0], w.shape), w.copy())
@@ -566,7 +568,7 @@ def mask_buffer_reused():
 )
 def result_buffer_reused():
     """All results of one shape lie in one buffer."""
-    buffers = {}
+    buffers: dict[Any, Any] = {}
 
     def attention(q, k, v, **options):
         y = right.attention(q, k, v, **options)
@@ -590,7 +592,7 @@ def result_buffer_reused():
 )
 def buffers_alternate():
     """Results of one shape lie in two buffers by turns."""
-    buffers = {}
+    buffers: dict[Any, Any] = {}
 
     def layer_norm(x, gamma, beta, *, eps=1e-5):
         y = right.layer_norm(x, gamma, beta, eps=eps)
@@ -611,7 +613,7 @@ def buffers_alternate():
 )
 def sum_not_cleared():
     """The sum starts from what the last call of that shape left."""
-    totals = {}
+    totals: dict[Any, Any] = {}
 
     def sequence_log_prob(logits, tokens):
         totals[logits.shape] = totals.get(logits.shape, 0) + right.sequence_log_prob(logits, tokens)
@@ -654,7 +656,7 @@ def stale_padding():
 )
 def previous_result():
     """A call returns the result of the call before of the same shape."""
-    last = {}
+    last: dict[Any, Any] = {}
 
     def multi_head_attention(*arrays, **options):
         y = right.multi_head_attention(*arrays, **options)
@@ -712,7 +714,7 @@ def wrong_after_50_calls():
 )
 def scale_of_first_call():
     """The default scale is that of the first call."""
-    kept = []
+    kept: list[float] = []
 
     def attention(q, k, v, *, mask=None, causal=False, scale=None):
         kept.append(q.shape[-1] ** -0.5)
@@ -730,7 +732,7 @@ def scale_of_first_call():
 )
 def eps_of_first_call():
     """The eps of the first call is kept."""
-    kept = []
+    kept: list[float] = []
 
     def layer_norm(x, gamma, beta, *, eps=1e-5):
         kept.append(eps)
