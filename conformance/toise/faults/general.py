@@ -537,29 +537,6 @@ def prepacked_weights_by_address():
 
 
 @fault(
-    "causal_mask",
-    stateful=True,
-    fails=("GEN-5",),
-    on=(call(3), call(2, m=3)),
-    hint="a mask that was returned lies in the memory of the next one",
-)
-def mask_buffer_reused():
-    """All masks lie in one buffer."""
-    buffer = np.empty(0, bool)
-
-    def causal_mask(n, m=None):
-        nonlocal buffer
-        columns = n if m is None else m
-        if buffer.size < n * columns:
-            buffer = np.empty(n * columns, bool)
-        mask = buffer[: n * columns].reshape(n, columns)
-        mask[...] = right.causal_mask(n, columns)
-        return mask
-
-    return causal_mask
-
-
-@fault(
     "attention",
     stateful=True,
     fails=("GEN-5",),
@@ -1133,18 +1110,6 @@ def order_by_parity():
 
 
 @fault(
-    "feed_forward",
-    fails=("FFN-1",),
-    on=call([[1, 3]], EYE / 3, [0, 0], EYE, [0, 0]),
-    hint="the dtype of the hidden units",
-)
-def hidden_units_in_half(x, w1, b1, w2, b2):
-    """Hidden units are kept in float16."""
-    hidden = np.maximum(x @ w1 + b1, 0).astype(np.float16)
-    return hidden.astype(x.dtype) @ w2 + b2
-
-
-@fault(
     "attention",
     origin="ml-explore/mlx#3897",
     fails=("ATT-1",),
@@ -1178,18 +1143,6 @@ def products_in_tf32(q, k, v, *weights, **options):
 def stream_in_half(x, sublayer):
     """Both terms go through float16."""
     return (x.astype(np.float16) + sublayer(x).astype(np.float16)).astype(x.dtype)
-
-
-@fault(
-    "mlm_loss",
-    fails=("MLM-18",),
-    on=call([[0, 1], [1, 0]], [0, 0], [True, True]),
-    hint="the dtype in which the losses are added up",
-)
-def loss_in_half(logits, labels, selected):
-    """The losses of positions are summed in float16."""
-    losses = np.take_along_axis(log_softmax(logits), labels[..., None], -1)[selected]
-    return -losses.mean(dtype=np.float16).astype(logits.dtype)
 
 
 @fault(
