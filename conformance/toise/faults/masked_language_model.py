@@ -509,7 +509,7 @@ def tenth_of_the_rest(tokens, *, mask_id, vocab_size, special_ids, rate=0.15, se
 @fault(
     "mlm_corrupt",
     fails=("MLM-10",),
-    on=call([4, 5, 6, 7] * 8, **LOW),
+    on=call([4, 5, 6, 7] * 8, **LOW, rate=1.0),
     hint="the end of a range is usually left out: ten cases are drawn from range(10)",
 )
 def ninth_parts(tokens, *, mask_id, vocab_size, special_ids, rate=0.15, seed):
