@@ -223,7 +223,7 @@ def show(found: Race) -> None:
 
     table = Table(box=box.SIMPLE_HEAD)
     for at, column in enumerate(["", "faults", *found.checks]):
-        table.add_column(column, justify="left" if at == 0 else "right")
+        table.add_column(column, justify="right" if at else "left", no_wrap=not at, overflow="fold")
     rows = found.rows()
     for row in rows[:-1]:
         table.add_row(*row)
@@ -231,7 +231,7 @@ def show(found: Race) -> None:
     table.add_row(*rows[-1], style="bold")
     for row in found.more():
         table.add_row(*row)
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    console = Console(width=None if sys.stdout.isatty() else 150)
     console.print(table)
     for line in remarks(found):
         console.print(line, highlight=False, markup=False)
@@ -244,58 +244,46 @@ def remarks(found: Race) -> list[str]:
     if nothing := found.survivors():
         lines.append(f"{len(nothing)} faults are rejected by nothing{_named(nothing)}.")
     lines += [
-        f"False alarm of {check}: {name}, {operation}, seeds {', '.join(map(str, seeds))}."
+        f"False alarm of {check}: {name}, {operation}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}."
         for check, name, operation, seeds in found.false_alarms()
     ]
     return lines
 
 
 def _named(slugs: list[str]) -> str:
-    return f": {', '.join(slugs)}" if slugs else ""
+    return f": {', '.join(f'`{slug}`' for slug in slugs)}" if slugs else ""
 
 
-def as_markdown(found: Race, about: dict[str, Any], picture: str) -> str:
-    """Return the page."""
+def as_markdown(found: Race, about: dict[str, Any]) -> str:
+    """Return what `docs/power.md` includes: the table, what it does not show, and the rules of the checks."""
     from rivals import RIVALS
 
-    faults, right = found.faults(), found.right()
-    names = list(dict.fromkeys(each.name for each in right))
-    seeds = len({each.seed for each in right})
+    names = list(dict.fromkeys(each.name for each in found.right()))
+    seeds = len({each.seed for each in found.right()})
     header = ["", "faults", *found.checks]
     lines = [
-        "# What finds the faults",
+        f"Seed {about['seed']}; {about['versions']}.",
         "",
-        f"Each of the {len(faults)} faults of the catalogue was judged by Toise and by the checks that are in use today,",
-        "and so were right implementations, for false alarms.",
-        f"`cd benchmarks && python power.py{_command(about)}` repeats it; the figures below are of {about['versions']}.",
+        "**Faults that are rejected.**",
         "",
-        "## Faults that are rejected",
+        *(_line(row) for row in (header, ["---", *["--:"] * (len(header) - 1)], *found.rows(), *found.more())),
         "",
-    ]
-    if picture:
-        summary = ", ".join(f"{check} {100 * a / b:.0f} %" for check in found.checks for a, b in [found.killed(check)])
-        lines += [f"![Share of the faults that each check rejects: {summary}.]({picture})", ""]
-    lines += [_line(header), _line(["---", *["--:"] * (len(header) - 1)])]
-    lines += [_line(row) for row in (*found.rows(), *found.more())]
-    lines += [
-        "",
-        f"The last lines are false alarms on {len(names)} right implementations ({', '.join(names)}),",
-        f"each operation at {seeds} seeds, and the median seconds of a verdict in one process with one thread.",
+        f"The last lines are false alarms on {len(names)} right implementations ({', '.join(f'`{name}`' for name in names)}),",
+        f"each operation at {seeds} seed{'s' * (seeds > 1)}, and the median seconds of a verdict in one process with one thread.",
         "",
         *(f"- {line}" for line in remarks(found)),
         "",
-        "## The checks",
-        "",
-        "Every check is written anew in `benchmarks/rivals.py`, and compares with the readable reference in float64.",
+        "**The checks.**",
+        "They are in `benchmarks/rivals.py`, and compare with the readable reference, in float64 and then rounded to the dtype.",
         "An exception counts as rejecting; a call that an implementation says it does not implement is skipped.",
         "",
     ]
     for name, check in RIVALS.items():
-        summary, _, rest = inspect.cleandoc(check.__doc__ or "").partition("\n")
-        lines += [f"**{name}.** {summary}", *(line.rstrip() for line in rest.strip().splitlines()), ""]
+        summary, *rest = inspect.cleandoc(check.__doc__ or "").splitlines()
+        lines += [f"- *{name}*: {summary}", *(f"  {line}" for line in rest if line)]
     lines += [
-        f"**{TOISE}.** Every requirement of the operation, at the standard budget, in float32 alone;",
-        "a fault is rejected if any of them is broken, a right implementation if a MUST is.",
+        f"- *{TOISE}*: Every requirement of the operation, at the standard budget, in float32 alone;",
+        "  a fault is rejected if any of them is broken, a right implementation if a MUST is.",
         "",
     ]
     return "\n".join(lines)
@@ -305,12 +293,8 @@ def _line(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _command(about: dict[str, Any]) -> str:
-    return f" --seed {about['seed']} -n {about['workers']}"
-
-
 def plot(found: Race, path: Path) -> None:
-    """Draw a bar for each check: the share of the faults that it rejects, a dot for each concept, and the false alarms."""
+    """Draw a bar for each check, the share of the faults that it rejects, and beside it the false alarms."""
     import matplotlib as mpl
 
     mpl.use("agg")
@@ -381,8 +365,7 @@ def main() -> None:
     if given.plot:
         plot(found, Path(given.plot))
     if given.markdown:
-        picture = Path(given.plot).name if given.plot else ""
-        Path(given.markdown).write_text(as_markdown(found, about, picture), encoding="utf-8")
+        Path(given.markdown).write_text(as_markdown(found, about), encoding="utf-8")
 
 
 def _arguments() -> argparse.Namespace:
