@@ -1,7 +1,9 @@
-"""How long a verdict takes: `python benchmarks/speed.py`.
+"""How long a verdict takes, and where the time goes: `python benchmarks/speed.py`.
 
 Each case runs in a process of its own, several times; imports and the verdict are timed apart.
 Whole commands are timed from start to end, with the memory that all their processes hold together.
+Some faults of the catalogue are judged one after the other: how long to the first failure, and to the last requirement.
+`breakdown.py` says which part of the time is whose.
 """
 
 from __future__ import annotations
@@ -13,8 +15,13 @@ import sys
 import time
 from pathlib import Path
 
+import breakdown
+from toise.faults import catalogue
+from toise.faults.matrix import judge_fault
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 RUNS = 5
+ONE_FAULT_OF = 20
 
 # What is judged, and the most seconds that the verdict may take.
 CASES = {
@@ -27,6 +34,7 @@ CASES = {
 }
 # Whole commands, and the most seconds and GiB that they may take.
 COMMANDS = {
+    "check torch": (120, 1.5),
     "check torch -n 2": (60, 1.5),
     "check torch -n 2 --budget smoke": (15, 1.5),
     "check reference": (60, 1.5),
@@ -66,9 +74,24 @@ def main() -> None:
     finally:
         wrong.unlink()
     print(f"\n{'':<34}{'seconds':>9}{'limit':>9}{'GiB':>9}{'limit':>9}   exit")
+    taken = {}
     for command, (limit, memory) in COMMANDS.items():
         seconds, held, status = _command(command.split())
+        taken[command] = seconds
         print(f"{command:<34}{seconds:>9.1f}{limit:>9}{held:>9.2f}{memory:>9}   {status}", flush=True)
+    print(f"two processes are {taken['check torch'] / taken['check torch -n 2']:.2f} times as fast as one")
+    _faults()
+    for target in ("torch", "reference"):
+        print()
+        breakdown.main(target)
+
+
+def _faults() -> None:
+    """Judge one fault in so many, and print how long that takes."""
+    judged = [judge_fault(slug) for slug in list(catalogue())[::ONE_FAULT_OF]]
+    to_kill = [each.to_kill for each in judged if each.broken]
+    for words, found in (("to the first failure", to_kill), ("to the last requirement", [each.seconds for each in judged])):
+        print(f"{len(found)} faults, seconds {words}: median {statistics.median(found):.2f}, worst {max(found):.2f}")
 
 
 def _command(arguments: list[str]) -> tuple[float, float, int]:

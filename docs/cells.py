@@ -5,8 +5,11 @@ from __future__ import annotations
 import base64
 import importlib
 import io
+import json
 import re
-from typing import TYPE_CHECKING
+import statistics
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
@@ -59,6 +62,49 @@ def verdicts(report: Report, id: str) -> str:
             f"\nThe smallest input found that breaks {id}:\n\n```text\n{failure_text(told)}\n```",
         ]
     )
+
+
+def kill_rates() -> str:
+    """Return how many faults of each concept were killed in the run that is kept beside the pages, the late ones apart."""
+    faults = _matrix()
+    lines = ["| concept | faults | killed | late faults | killed |", "|---|---|---|---|---|"]
+    for concept in (*dict.fromkeys(slug.partition(".")[0] for slug in faults), "all"):
+        cells = []
+        for late in (False, True):
+            found = [each for slug, each in faults.items() if concept in ("all", slug.partition(".")[0]) and each["late"] == late]
+            killed = sum(bool(set(each["declared"]) & set(each["broken"])) for each in found)
+            cells += [str(len(found)), f"{killed} ({killed / len(found):.1%})" if found else ""]
+        lines.append(f"| {concept.replace('_', ' ')} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def inputs_to_a_kill() -> str:
+    """Return how many inputs each requirement needs until a fault that it breaks is broken."""
+    taken: dict[str, list[int]] = {}
+    for each in _matrix().values():
+        for id in each["broken"]:
+            taken.setdefault(id, []).append(each["examples"][id])
+    rows = [(id, taken[id]) for id in toise_spec.requirements() if id in taken]
+    every = [count for _, counts in rows for count in counts]
+    lines = [
+        f"A fault is broken after {statistics.median(every):g} inputs at the median, and after {max(every)} at worst.\n",
+        "<details markdown><summary>For each requirement</summary>\n",
+        "| requirement | faults that it breaks | inputs, median | worst |\n|---|---|---|---|",
+        *(
+            f"| [{id}](spec/{toise_spec.requirement(id).slug}.md#{id}) "
+            f"| {len(counts)} | {statistics.median(counts):g} | {max(counts)} |"
+            for id, counts in rows
+        ),
+        "\n</details>",
+    ]
+    return "\n".join(lines)
+
+
+def _matrix() -> dict[str, Any]:
+    """Return the faults of the run that is kept beside the pages."""
+    matrix: dict[str, Any] = json.loads((Path(__file__).parent / "results" / "kill_matrix.json").read_text(encoding="utf-8"))
+    found: dict[str, Any] = matrix["faults"]
+    return found
 
 
 def show(value: np.typing.ArrayLike, form: str = ".4g") -> str:
