@@ -98,18 +98,18 @@ def breaks_any(fault: Fault, seed: int) -> bool:
 def judge_right(name: str, operation: str, seed: int, *, suite: bool) -> Verdicts:
     """Judge one operation of a right implementation."""
     import toise
-    from correct import target
+    from correct import CORRECT
     from rivals import RIVALS, candidate, rejects
 
     found = Verdicts(name, operation, seed, fault=False)
     for check_name, check in RIVALS.items():
-        one = candidate(target(name), operation)
+        one = candidate(CORRECT[name], operation)
         start = time.perf_counter()
         found.rejects[check_name] = rejects(check, one, seed)
         found.seconds[check_name] = time.perf_counter() - start
     if suite:
         start = time.perf_counter()
-        report = toise.verify(target(name), operations=[operation], dtypes=["float32"], seed=seed)
+        report = toise.verify(CORRECT[name], operations=[operation], dtypes=["float32"], seed=seed)
         found.rejects[TOISE] = any(row.outcome in ("FAIL", "CRASH") for row in report.results)
         found.seconds[TOISE] = time.perf_counter() - start
     found.rejects[ANY] = any(found.rejects[check] for check in RIVALS)

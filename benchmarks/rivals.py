@@ -329,8 +329,7 @@ def kernelbench(one: Candidate, rng: Draw) -> None:
     Rule: ScalingIntelligence/KernelBench, src/kernelbench/eval.py: `run_and_check_correctness` (every trial must pass,
     shapes are compared first) and `get_tolerance_for_precision` (float32: 1e-4); scripts/eval_from_generations.py:
     `num_correct_trials = 5`.  Inputs as in KernelBench/level1/97_ScaledDotProductAttention.py and 40_LayerNorm.py:
-    `torch.rand`, and a LayerNorm as it is initialised.  Level 3 has causal self-attention, so that attention is tried both ways.
-    Sizes are cut down for a CPU.
+    `torch.rand`, and a LayerNorm as it is initialised.  Attention is tried in causal order too.  Sizes are cut down for a CPU.
     """
     if one.operation == "mlm_corrupt":
         corrupts(one, rng, TRIALS)
@@ -385,8 +384,7 @@ def flash_attention(one: Candidate, rng: Draw) -> None:
 
     Rule: Dao-AILab/flash-attention, tests/cute/test_flash_attn.py, `check_tensor_vs_ref`:
     max |out - ref| <= 2 max |pt - ref| + atol, with atol = 2 max |(ref + 0.3 - 0.3) - ref|.  Lengths and widths are those of
-    test_flash_attn_output (also in Yard1/vllm-flash-attention, tests/test_flash_attn.py), with and without causal, and with
-    random key padding as in the tests of varlen.
+    test_flash_attn_output, with and without causal, and with random key padding as in the tests of varlen.
     layer_norm: tests/ops/triton/test_layer_norm.py, 2 max |pt - ref| + 1e-4, widths 192 to 8192, eps 1e-6, random weights.
     mlm_loss: tests/losses/test_cross_entropy.py, allclose with rtol 1e-5, atol 1e-6, and 10 positions left out.
     Elsewhere the rule of attention.  Everything in float32, with fewer heads than there, while its authors test float16 and
