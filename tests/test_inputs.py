@@ -31,6 +31,8 @@ MORE = (
     ),
     Attention(lead=(2, 1), n=2, m=3, d_k=4, d_v=2, content="ramp", exponent=-8),
     Attention(n=2, m=600, d_k=1, d_v=40, content="ties", values="indicator", seed=99, mask="tail"),
+    Attention(lead=(3, 2), n=2, m=4, d_k=2, d_v=2, content="normal", seed=17, mask="blank", shape="first"),
+    Attention(lead=(2, 3), n=2, m=4, d_k=2, d_v=2, content="normal", seed=18, mask="entries", shape="last"),
     TokenRows(lead=(2,), d=5, content="constant", seed=12, beta="normal"),
     TokenRows(lead=(2, 3), d=7, content="outlier", seed=99, exponent=-9, gamma="powers", eps=0.0),
 )
@@ -38,6 +40,9 @@ GOLDEN = {
     "attention(literal=(1.0, 1.0, 0.0, 1.0, 0.0), mask='one')": "3e3e48b4f7d8f355",
     "attention(literal=(1.0, 0.0, 2.0), n=2, m=3, d_k=2, mask='some')": "28a11d999d247362",
     "attention(lead=(2,), content='ramp', n=3, d_k=3, d_v=2, mask='some', shape='full', scale=0.5)": "c1912123d38d2584",
+    "attention(lead=(3,), content='normal', seed=14, n=3, m=3, d_k=3, d_v=3, mask='open', shape='full', given='self')": "727443d8fd1c87e5",
+    "attention(lead=(2, 1, 3), content='padded', seed=15, n=3, m=4, d_k=2, d_v=2, mask='some', shape='full', given='memory')": "f5b80ad94349106b",
+    "attention(content='normal', seed=16, n=5, m=5, d_k=4, d_v=3, values='spread', mask='head', given='pair')": "ade62cfae2e5adb7",
     "attention(content='ties', seed=1, n=4, m=4, d_k=2, d_v=4, values='indicator', mask='tail')": "274c5758648bbbcf",
     "attention(lead=(2, 3), content='normal', seed=2, n=5, m=7, d_k=4, d_v=3, values='normal', mask='some', shape='full')": "4e79837f46f3e099",
     "attention(lead=(1, 2), content='normal', seed=3, m=33, d_k=8, d_v=8, values='indicator', mask='tail', shape='ones')": "1c3b47dcf8c69f39",
@@ -45,11 +50,11 @@ GOLDEN = {
     "attention(lead=(2, 2), content='peaked', seed=5, n=17, m=17, d_k=16, d_v=16, values='indicator', mask='some')": "b966a38cd13f65ef",
     "attention(lead=(1, 1), content='large', seed=6, n=9, m=31, d_k=5, d_v=9, values='indicator', mask='some', shape='ones')": "3d7a3c8846591344",
     "attention(lead=(2,), content='low', seed=7, n=8, m=8, d_k=3, d_v=2, values='normal', mask='some')": "ae3fb505a4ea1acc",
-    "attention(lead=(1, 1), content='normal', seed=8, n=65, m=129, d_k=64, d_v=16, values='indicator', mask='some', shape='full')": "ef9a280042058421",
-    "attention(lead=(1, 1), content='normal', seed=9, n=128, m=128, d_k=64, d_v=64, values='offset', mask='tail')": "8ed1feb759d0c609",
     "attention(lead=(1, 1), content='normal', seed=10, n=2, m=1030, d_k=8, d_v=16, values='indicator', mask='some')": "89305d88fa718719",
     "attention(lead=(3, 4), content='normal', seed=12, n=5, m=6, d_k=128, d_v=128, values='normal', mask='some', shape='full')": "8d4503de41bbc0ac",
     "attention(lead=(1, 1), content='integers', seed=11, n=130, m=3, d_v=7, values='normal', mask='one', scale=-1.0)": "a9827f095880639a",
+    "attention(lead=(1, 1), content='normal', seed=8, n=65, m=129, d_k=64, d_v=16, values='indicator', mask='some', shape='full')": "ef9a280042058421",
+    "attention(lead=(1, 1), content='normal', seed=9, n=128, m=128, d_k=64, d_v=64, values='offset', mask='tail')": "8ed1feb759d0c609",
     "layer_norm(literal=(1.0, -1.0), eps=0.5)": "c59fb962de24414c",
     "layer_norm(literal=(0.0, 0.0, 3.0), d=3, eps=0.25)": "92de5be7a3ac8e0e",
     "layer_norm(lead=(2,), content='ramp', d=3, eps=0.5)": "13650e2ef2bd43ed",
@@ -68,6 +73,8 @@ GOLDEN = {
     "attention(lead=(2,), content='integers', seed=12, n=3, m=5, d_k=2, d_v=3, values='offset', mask='empty', shape='full', causal=True)": "4b16a8d217e11830",
     "attention(lead=(2, 1), content='ramp', exponent=-8, n=2, m=3, d_k=4, d_v=2)": "d29e205241e6f791",
     "attention(content='ties', seed=99, n=2, m=600, d_v=40, values='indicator', mask='tail')": "b8f2226e26e94336",
+    "attention(lead=(3, 2), content='normal', seed=17, n=2, m=4, d_k=2, d_v=2, mask='blank', shape='first')": "a8dd055e50e3f79d",
+    "attention(lead=(2, 3), content='normal', seed=18, n=2, m=4, d_k=2, d_v=2, mask='entries', shape='last')": "7d8f71cf313c2fb2",
     "layer_norm(lead=(2,), content='constant', seed=12, d=5, beta='normal')": "af206193c84aecd2",
     "layer_norm(lead=(2, 3), content='outlier', exponent=-9, seed=99, d=7, gamma='powers', eps=0.0)": "4d5237fd43ce3e95",
 }
@@ -99,7 +106,7 @@ def test_every_kind_has_a_golden_digest():
         kinds = {name: {c for c in choices if isinstance(c, str)} for name, choices in module.CHOICES.items()}
         kinds["content"].add("literal")
         if operation == "attention":
-            kinds["mask"] |= {*module.MASKS, "empty"}
+            kinds["mask"] |= {*module.MASKS, *module.EMPTY}
         missing = {name: wanted - {getattr(recipe, name) for recipe in golden} for name, wanted in kinds.items()}
 
         assert not any(missing.values()), f"{operation}: {missing}"
@@ -421,15 +428,16 @@ def test_every_key_is_watched_where_there_are_columns_enough():
     assert (v.sum(axis=1) == 1).all()
 
 
-@pytest.mark.parametrize("kind", ["some", "tail", "one"])
+@pytest.mark.parametrize("kind", toise.inputs.attention.MASKS)
 def test_a_mask_leaves_every_query_a_key(kind):
-    """Only "empty" has queries without any."""
+    """Only "empty" and "blank" have queries without any."""
     for recipe in drawn(attention_inputs(mask=(kind,)).general):
         mask = recipe.build(identity).options["mask"]
 
         assert mask.any(axis=-1).all()
         assert kind != "one" or (mask.sum(axis=-1) == 1).all()
-        assert kind != "tail" or (recipe.m == 1 or not mask.all())
+        assert kind not in ("tail", "head") or (recipe.m == 1 or not mask.all())
+        assert kind != "open" or mask[..., ::2, :].all()
 
 
 def test_an_empty_mask_has_a_query_without_keys():
@@ -441,9 +449,39 @@ def test_an_empty_mask_has_a_query_without_keys():
         assert recipe.n == 1 or some.any()
 
 
+def test_a_blank_mask_has_an_entry_without_keys():
+    """One of those that the mask knows, and each query of the others has some."""
+    for recipe in drawn(attention_inputs(mask=("blank",)).general):
+        some = recipe.build(identity).options["mask"].any(axis=-1)
+        entries = some.reshape(-1, recipe.n)
+
+        assert np.array_equal(entries.all(axis=-1), entries.any(axis=-1))
+        assert entries.any(axis=-1).sum() == len(entries) - 1
+
+
+@pytest.mark.parametrize("given", toise.inputs.attention.GIVEN)
+def test_arrays_that_are_one_are_the_same_object(given):
+    """As in self-attention, in attention to a memory, and where queries and keys are one."""
+    same = {"self": {"qk", "kv", "qv"}, "memory": {"kv"}, "pair": {"qk"}, "apart": set()}[given]
+    for recipe in drawn(attention_inputs(given=(given,)).general):
+        arrays = recipe.build(identity).arrays
+
+        assert {a + b for a, b in ("qk", "kv", "qv") if arrays[a] is arrays[b]} == same
+
+
+def test_padded_rows_are_zero_and_spread_values_are_not():
+    """One row of three is zero, in q and in k; beside columns of 1 there are some of 2^40 and of 2^-40."""
+    case = Attention(n=6, m=9, d_k=4, d_v=3, content="padded", values="spread", seed=1).build(identity)
+    sizes = np.log2(np.abs(case.v).max(axis=0))
+
+    assert (case.q == 0).all(axis=-1).sum() == 2
+    assert (case.k == 0).all(axis=-1).sum() == 3
+    assert sorted(np.round(sizes / 40)) == [-1, 0, 1]
+
+
 def test_a_mask_has_the_leading_axes_that_its_shape_says():
-    """None, ones, or those of q."""
-    for shape, lead in (("plain", ()), ("ones", (1, 1)), ("full", (2, 3))):
+    """None, ones, those of q, or one of those."""
+    for shape, lead in (("plain", ()), ("ones", (1, 1)), ("full", (2, 3)), ("first", (2, 1)), ("last", (3,))):
         mask = Attention(lead=(2, 3), n=4, m=5, content="ramp", mask="some", shape=shape).build(identity).options["mask"]
 
         assert mask.shape == (*lead, 4, 5)

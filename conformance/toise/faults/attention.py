@@ -9,6 +9,8 @@ LN3 = np.log(3)
 QUERY, KEYS, VALUES = [[1]], [[0], [LN3]], [[0], [4]]
 # Equal scores, so that the result is the mean of the values seen.
 ZEROS, ONE_TWO_FOUR = [[0], [0], [0]], [[1], [2], [4]]
+# Of two lists that are one, a call makes one array.
+TOKENS, ENTRIES = [[2, 0, 0, 0], [0, 1, 0, 0]], [[[1], [2]], [[2], [4]]]
 
 
 def score(q, k, scale=None):
@@ -972,7 +974,7 @@ def last_block_dropped(q, k, v, *, mask=None, causal=False, scale=None):
 
 @fault(
     "attention",
-    fails=("ATT-1",),
+    fails=("ATT-13",),
     on=call([[0]], [[0]] * 64, [[1]] * 64),
     hint="the last block holds m % 64 keys only where that is not zero",
 )
@@ -1148,6 +1150,55 @@ def shared_queries_scaled_twice(q, k, v, *, mask=None, causal=False, scale=None)
     """Where q and k hold the same numbers the scale is applied to both."""
     scaled = q * (q.shape[-1] ** -0.5 if scale is None else scale)
     return attend(scaled, scaled if np.array_equal(q, k) else k, v, mask=mask, causal=causal, scale=1)
+
+
+@fault(
+    "attention",
+    fails=("ATT-1",),
+    on=call(TOKENS, TOKENS, [[0], [4]]),
+    hint="the scale is applied once, even if queries and keys lie in one memory",
+)
+def one_array_scaled_twice(q, k, v, *, mask=None, causal=False, scale=None):
+    """Where k is the very array q, the copy of q that the scale multiplies stands in for both."""
+    scaled = q * (q.shape[-1] ** -0.5 if scale is None else scale)
+    return attend(scaled, scaled if k is q else k, v, mask=mask, causal=causal, scale=1)
+
+
+@fault(
+    "attention",
+    fails=("ATT-1",),
+    on=call([[1, 0, 0, 0]], TOKENS, TOKENS),
+    hint="the scale is no part of the values, even if keys and values lie in one memory",
+)
+def one_memory_scaled(q, k, v, *, mask=None, causal=False, scale=None):
+    """Where v is the very array k, the copy of k that the scale multiplies stands in for both."""
+    scaled = k * (q.shape[-1] ** -0.5 if scale is None else scale)
+    return attend(q, scaled, scaled if v is k else v, mask=mask, causal=causal, scale=1)
+
+
+@fault(
+    "attention",
+    fails=("ATT-1", "GEN-7"),
+    on=call(ENTRIES, ENTRIES, ENTRIES),
+    hint="each entry of a batch attends to its own tokens, in self-attention too",
+)
+def one_array_of_first_entry(q, k, v, *, mask=None, causal=False, scale=None):
+    """Where one array is q, k and v, the keys of all entries of the batch are those of the first."""
+    return attend(q, k[:1] if q is k is v and q.ndim > 2 else k, v, mask=mask, causal=causal, scale=scale)
+
+
+@fault(
+    "attention",
+    fails=("ATT-1",),
+    on=call(TOKENS, TOKENS, [[0], [4]]),
+    hint="a token attends to itself like to any other; only some models with shared queries and keys do without",
+)
+def own_place_hidden_in_self_attention(q, k, v, *, mask=None, causal=False, scale=None):
+    """Where k is the very array q, each token attends to itself only if there is no other."""
+    scores = score(q, k, scale)
+    if k is q:
+        scores = scores - 1e5 * np.eye(q.shape[-2], dtype=q.dtype)
+    return softmax(np.where(visible(q, k, mask, causal), scores, -np.inf)) @ v
 
 
 @fault(

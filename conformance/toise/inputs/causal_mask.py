@@ -48,7 +48,8 @@ class CausalMask(Recipe):
         return {"n < m": CausalMask(n=low, m=high), "n > m": CausalMask(n=high, m=low)}[order]
 
 
-# Small ones first.  Equal lengths, one more and many more of either, one query, one key, block edges and a step past them.
+# Small ones first.  Equal lengths, one more and many more of either, one query, one key, block edges and a step past them,
+# and past a byte.
 FIXED = (
     CausalMask(n=2),
     CausalMask(n=2, m=3),
@@ -61,6 +62,8 @@ FIXED = (
     CausalMask(n=1, m=17),
     CausalMask(n=4, m=1),
     CausalMask(n=4, m=4),
+    CausalMask(n=2, m=600),
+    CausalMask(n=600, m=3),
     CausalMask(n=7, m=8),
     CausalMask(n=8, m=7),
     CausalMask(n=16),
@@ -69,9 +72,11 @@ FIXED = (
     CausalMask(n=65, m=64),
     CausalMask(n=5, m=100),
     CausalMask(n=100),
+    CausalMask(n=150, m=200),
+    CausalMask(n=260),
 )
 USUAL = CausalMask(n=64)
-SIZES = (2, 3, 1, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 64, 65, 100)
+SIZES = (2, 3, 1, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 64, 65, 100, 128, 200)
 CHOICES: dict[str, tuple[Any, ...]] = {
     "content": ("literal",),
     "n": SIZES,

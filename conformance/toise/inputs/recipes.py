@@ -190,6 +190,13 @@ class Recipes:
     general: st.SearchStrategy[Recipe] | None
     tiny: st.SearchStrategy[Recipe] | None
 
+    def beside(self, *larger: Recipe, after: int | None = None) -> Recipes:
+        """Return the same recipes with larger ones, as they are, at the end of the fixed list, or after the first few.
+
+        They are for the one requirement, or the two, that need them: what stands in the list itself is tried for all.
+        """
+        return dataclasses.replace(self, fixed=(*self.fixed[:after], *larger, *(self.fixed[after:] if after else ())))
+
 
 def explore(
     kind: type[Recipe],

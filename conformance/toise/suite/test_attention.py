@@ -10,23 +10,41 @@ from toise.inputs.magnitudes import held_times, loud_sizes, power_of_two_within,
 from toise.operations import allowed_keys
 from toise.verdict import Irrelevant, NotApplicable, assert_close, assert_formula, assert_same, assert_that, note_checked
 
-MODERATE = ("literal", "ramp", "integers", "normal", "ties", "peaked", "cancel")
-MASKED = ("some", "tail", "one")
+MODERATE = ("literal", "ramp", "integers", "normal", "ties", "peaked", "cancel", "padded")
+MASKED = ("some", "tail", "head", "one")
 FEW = attention_inputs(
     content=("normal", "ties"),
     exponent=(0, -2),
     values=("indicator",),
-    m=(3, 17, 33, 65, 129, 257, 1030),
+    m=(3, 17, 257, 64, 33, 256, 129, 65, 1030),
     n=(1, 2, 5),
     d_k=(3, 8, 64),
     d_v=(4, 8, 16, 64),
+    given=("apart",),
 )
-# One call with thousands of keys: enough to see each of them, and too many to explore.
+# One call with thousands of keys, and one of a single query: enough to see each of them, and too many to explore.
 LONG = Attention(lead=(1, 1), n=2, m=4097, d_k=8, d_v=16, content="normal", values="indicator", seed=13)
-INDICATED = dataclasses.replace(FEW, fixed=(*FEW.fixed, LONG))
+STEP = Attention(lead=(1, 2), n=1, m=2050, d_k=8, d_v=16, content="normal", values="indicator", seed=17)
+# More of one kind than a block, a byte or a list of sizes holds: features, queries, heads and entries, tokens.
+WIDE = Attention(n=2, m=3, d_k=520, d_v=519, content="normal", values="normal", seed=18)
+ROWS = Attention(n=1030, m=3, d_k=2, d_v=2, content="normal", values="normal", seed=19)
+HEADS = Attention(lead=(9, 72), n=2, m=3, d_k=2, d_v=1, content="normal", values="normal", seed=20)
+TOKENS = Attention(n=270, m=300, d_k=3, d_v=4, content="normal", values="indicator", seed=21)
+# One key that no query may attend to.
+SINGLE = Attention(n=2, m=1, d_k=2, d_v=2, content="normal", values="normal", seed=24, mask="blank")
+# Each score is near -6.5e6, or -1e8: lower than the numbers that stand in for minus infinity.
+LOW = Attention(lead=(2,), n=4, m=5, d_k=2, d_v=2, content="low", exponent=4, values="normal", seed=22)
+LOWER = dataclasses.replace(LOW, exponent=6, seed=23)
+# So many of the fixed recipes are small, and come first.
+SMALL = 11
 
 
-@requirement("ATT-1", qkv=attention_inputs(content=(*MODERATE, "low")))
+def changed(recipes, **fields):
+    """Return the recipes with other fields."""
+    return [dataclasses.replace(recipe, **fields) for recipe in recipes]
+
+
+@requirement("ATT-1", qkv=attention_inputs(content=(*MODERATE, "low")).beside(WIDE, ROWS, HEADS, TOKENS, after=SMALL))
 def test_the_result_is_the_formula(backend, qkv):
     """softmax(q k^T / sqrt(d_k)) v, without a mask and with the default scale."""
     assert_formula(backend.attention(qkv.q, qkv.k, qkv.v))
@@ -52,9 +70,14 @@ def test_the_result_lies_among_the_allowed_values(backend, qkv):
     assert_close(y.got, np.clip(np.where(np.isnan(y.got), lowest, y.got), lowest, highest), y.radius)
 
 
-@requirement("ATT-4", qkv=attention_inputs(mask=MASKED))
+@requirement(
+    "ATT-4",
+    qkv=attention_inputs(mask=(*MASKED, "open", "entries")).beside(
+        *changed((LOW, LOWER, TOKENS, HEADS), mask="some", shape="full"), after=SMALL
+    ),
+)
 def test_a_query_attends_where_the_mask_is_true(backend, qkv):
-    """The masked formula; scores as low as -25000 are far below any number that stands in for minus infinity."""
+    """The masked formula; scores as low as -1e8 are far below any number that stands in for minus infinity."""
     assert_formula(backend.attention(qkv.q, qkv.k, qkv.v, **qkv.options))
 
 
@@ -87,7 +110,10 @@ def test_permuting_the_keys_changes_nothing(backend, qkv):
     assert_same(backend.run(permuted), y)
 
 
-@requirement("ATT-7", qkv=attention_inputs(mask=("none", *MASKED), n=(2, 3, 4, 5, 8, 17, 33, 65)))
+@requirement(
+    "ATT-7",
+    qkv=attention_inputs(mask=("none", *MASKED, "open"), n=(2, 3, 4, 5, 8, 17, 33, 65)).beside(ROWS, after=SMALL),
+)
 def test_each_query_has_its_own_result(backend, qkv):
     """Permuted queries give the result permuted alike, and a query alone gives what it gives among others.
 
@@ -125,6 +151,7 @@ def test_the_default_scale_is_one_over_the_root_of_d_k(backend, qkv):
 def test_an_explicit_scale_replaces_the_default(backend, qkv):
     """A scale of 0.5 c gives what c q gives with a scale of 0.5; c is a power of two, 0 or negative.
 
+    Times 0.3 the scale is no power of two, and the result is the formula.
     The scale comes alone, with a mask, and with the causal order: another option must not switch it off.
     """
     q = held_times(backend, qkv.scale, qkv.q) if qkv.scale else qkv.q
@@ -132,6 +159,7 @@ def test_an_explicit_scale_replaces_the_default(backend, qkv):
     scaled = backend.run(qkv.replace(q=q, scale=0.5 * qkv.scale))
 
     assert_same(scaled, folded)
+    assert_formula(backend.run(qkv.replace(scale=0.3 * qkv.scale)))
 
 
 @requirement(
@@ -169,7 +197,7 @@ def test_repeating_every_key_changes_nothing(backend, qkv):
     assert_same(backend.run(qkv.replace(**twice, mask=mask)), y)
 
 
-@requirement("ATT-13", qkv=INDICATED)
+@requirement("ATT-13", qkv=FEW.beside(STEP, LONG))
 def test_every_allowed_key_counts(backend, qkv):
     """Each column of v is the indicator of one key, so that the result is the weight of that key.
 
@@ -180,7 +208,10 @@ def test_every_allowed_key_counts(backend, qkv):
 
 
 @requirement(
-    "ATT-14", qkv=attention_inputs(causal=(True,), values=("indicator", "normal", "ramp"), n=(2, 1, 3, 4, 5, 8, 17, 33, 65))
+    "ATT-14",
+    qkv=attention_inputs(causal=(True,), values=("indicator", "normal", "ramp"), n=(2, 1, 3, 4, 5, 8, 17, 33, 65)).beside(
+        *changed((LOW, LOWER, TOKENS, HEADS), causal=True), after=SMALL
+    ),
 )
 def test_causal_queries_see_the_keys_up_to_their_own_place(backend, qkv):
     """Query i of n sees keys j <= i + (m - n), or j <= i where top-left is declared; n and m differ both ways."""
@@ -215,7 +246,14 @@ def test_the_first_token_returns_its_own_value(backend, qkv):
 
 
 @requirement(
-    "ATT-17", qkv=attention_inputs(causal=(True,), mask=("some", "tail"), n=(2, 3, 4, 5, 8, 17), m=(2, 3, 4, 5, 8, 17, 33))
+    "ATT-17",
+    qkv=attention_inputs(
+        causal=(True,),
+        mask=("some", "tail", "open", "head"),
+        scale=(None, None, 0.5),
+        n=(2, 3, 4, 5, 8, 17),
+        m=(2, 3, 4, 5, 8, 17, 33),
+    ).beside(*changed((LOW, LOWER, TOKENS), causal=True, mask="some"), after=SMALL),
 )
 def test_mask_and_causal_combine_by_and(backend, qkv):
     """A key is seen where the mask and the causal order both allow it."""
@@ -225,13 +263,17 @@ def test_mask_and_causal_combine_by_and(backend, qkv):
 @requirement(
     "ATT-18",
     qkv=attention_inputs(
-        mask=("empty", "none"), causal=(False, True), n=(2, 4, 8, 17), m=(3, 2, 5), values=("ramp", "normal", "offset")
-    ),
+        mask=("empty", "one", "none", "blank", "empty"),
+        causal=(False, True, True, False, True),
+        n=(2, 4, 1, 8, 17, 130),
+        m=(3, 2, 1, 5, 17, 129),
+        values=("ramp", "normal", "offset"),
+    ).beside(SINGLE, after=2),
 )
 def test_a_query_without_keys_gives_what_is_declared(backend, qkv):
     """zeros, nan, the mean of all values, or an exception.
 
-    The mask leaves queries without keys, and so does the causal order where n > m.
+    The mask leaves queries without keys, or all of an entry's, and so does the causal order where n > m, and so do both together.
     """
     choice = backend.declared("attention").choices["empty_row"]
     if choice == "unspecified":
@@ -243,7 +285,7 @@ def test_a_query_without_keys_gives_what_is_declared(backend, qkv):
         assert_that(backend.rejects(qkv), "accepted", "a query without any key was accepted; required, as declared: an exception")
         return
     y = backend.run(qkv)
-    if not (np.abs(y.got - y.value) <= y.radius)[~empty].all():
+    if not (is_right(y)[~empty].all() and options_hold(backend, qkv)):
         raise Irrelevant  # which keys are allowed is another requirement's affair
 
     got = y.got[empty]
@@ -314,6 +356,25 @@ def assert_strays_do_what_is_declared(backend, qkv):
             assert_close(got, y.got, radius, what=f"with a masked {stray} in {name}, the result ")
 
 
+def is_right(answer):
+    """Tell of each element whether it is within its radius."""
+    return np.abs(answer.got - answer.value) <= answer.radius
+
+
+def options_hold(backend, qkv):
+    """Tell whether the mask and the causal order, each in a call of its own, leave the keys that they should."""
+    n, m = qkv.q.shape[-2], qkv.k.shape[-2]
+    holds = True
+    if "mask" in qkv.options:
+        first = np.broadcast_to(np.arange(m) == 0, (n, m)).copy()
+        holds &= bool(is_right(backend.run(qkv.replace(mask=first, causal=None))).all())
+    if "causal" in qkv.options:
+        ordered = qkv.replace(mask=None)
+        seen = allowed_keys(ordered, backend.declared("attention")).any(axis=-1)
+        holds &= m > 1 and bool(is_right(backend.run(ordered))[..., seen, :].all())  # one key shows no order
+    return holds
+
+
 def masked(qkv, part):
     """Return that part of the mask, or None where there is no mask."""
     return np.ascontiguousarray(qkv.mask[part]) if "mask" in qkv.options else None
@@ -340,6 +401,8 @@ def loud_keys(qkv, size):
 
 def squared(qkv):
     """Return the same inputs with as many keys as queries: keys are left out, or repeated."""
+    if qkv.q.shape[-2] == qkv.k.shape[-2]:
+        return qkv  # where one array is q, k and v it stays so
     at = np.arange(qkv.q.shape[-2]) % qkv.k.shape[-2]
     return qkv.replace(k=qkv.k[..., at, :], v=qkv.v[..., at, :])
 

@@ -5,22 +5,30 @@ import contextlib
 import numpy as np
 
 from toise.engine import requirement
-from toise.inputs import attention_inputs, causal_mask_inputs, multi_head_attention_inputs
+from toise.inputs import Attention, CausalMask, attention_inputs, causal_mask_inputs, multi_head_attention_inputs
 from toise.operations import allowed_keys
 from toise.verdict import Violation, assert_same, assert_that, note_checked
 
 SQUARE = (None,)
+# So many of the fixed recipes are small, and come first.
+SMALL = 11
 TWO_OR_MORE = (2, 3, 4, 5, 7, 8, 16, 17, 33, 64, 100)
+# More keys than a byte counts.
+WIDE = (CausalMask(n=2, m=200), CausalMask(n=150, m=300), CausalMask(n=3, m=600))
+# Past the whole numbers of int16 and uint16.
+MANY = 65540
 # Past the whole numbers that int8, uint8 and bfloat16 have; with 2051 keys, those of float16.
 LONG = (129, 258, 300, 257, 130, 513)
 # What each operation with an option `causal` is tried on.
 ORDERED = {
-    "attention": attention_inputs(causal=(True,), values=("indicator", "normal", "ramp"), n=(2, 1, 3, 4, 5, 8, 17, 33)),
+    "attention": attention_inputs(causal=(True,), values=("indicator", "normal", "ramp"), n=(2, 1, 3, 4, 5, 8, 17, 33)).beside(
+        Attention(n=140, m=260, d_k=2, d_v=2, content="normal", values="indicator", seed=24, causal=True), after=SMALL
+    ),
     "multi_head_attention": multi_head_attention_inputs(causal=(True,), n=(2, 1, 3, 4, 5, 8, 17)),
 }
 
 
-@requirement("CAU-1", lengths=causal_mask_inputs(m=SQUARE))
+@requirement("CAU-1", lengths=causal_mask_inputs(m=SQUARE).beside(CausalMask(n=520), after=SMALL))
 def test_a_query_sees_its_own_key_and_the_earlier_ones(backend, lengths):
     """mask[i, j] is True exactly where j <= i, with as many keys as queries."""
     mask = backend.causal_mask(lengths.n)
@@ -28,10 +36,10 @@ def test_a_query_sees_its_own_key_and_the_earlier_ones(backend, lengths):
     assert_equal(mask.got, mask.value)
 
 
-@requirement("CAU-2", lengths=causal_mask_inputs(m=SQUARE))
+@requirement("CAU-2", lengths=causal_mask_inputs())
 def test_the_mask_is_boolean(backend, lengths):
     """Numbers, be they 0 and 1 or 0 and -inf, are read in as many ways as there are readers."""
-    got = backend.causal_mask(lengths.n).dtype
+    got = backend.run(lengths).dtype
 
     assert_that(got == "bool", "dtype", f"dtype {got}; required bool", got=got, required="bool")
 
@@ -67,7 +75,9 @@ def test_as_many_keys_as_queries_unless_m_is_given(backend, lengths):
     assert_equal(omitted.got, given.got, what="without m, mask")
 
 
-@requirement("CAU-6", lengths=causal_mask_inputs("n < m", n=TWO_OR_MORE, m=TWO_OR_MORE))
+@requirement(
+    "CAU-6", lengths=causal_mask_inputs("n < m", n=TWO_OR_MORE, m=TWO_OR_MORE).beside(*WIDE, CausalMask(n=2, m=MANY), after=SMALL)
+)
 def test_with_more_keys_the_last_query_stands_at_the_last_key(backend, lengths):
     """j <= i + (m - n), or j <= i where top-left is declared; one query alone is another requirement's affair."""
     mask = backend.causal_mask(lengths.n, m=lengths.m)
@@ -75,7 +85,10 @@ def test_with_more_keys_the_last_query_stands_at_the_last_key(backend, lengths):
     assert_equal(mask.got, mask.value)
 
 
-@requirement("CAU-7", lengths=causal_mask_inputs(n=(1,), m=(2, 3, 4, 5, 8, 17, 33, 65, 100)))
+@requirement(
+    "CAU-7",
+    lengths=causal_mask_inputs(n=(1,), m=(2, 3, 4, 5, 8, 17, 33, 65, 100, 600)).beside(CausalMask(n=1, m=MANY), after=SMALL),
+)
 def test_a_single_query_sees_every_key(backend, lengths):
     """All m of them, or the first alone where top-left is declared."""
     mask = backend.causal_mask(1, m=lengths.m)
@@ -83,7 +96,7 @@ def test_a_single_query_sees_every_key(backend, lengths):
     assert_equal(mask.got, mask.value)
 
 
-@requirement("CAU-8", lengths=causal_mask_inputs("n > m"))
+@requirement("CAU-8", lengths=causal_mask_inputs("n > m").beside(CausalMask(n=MANY, m=2), after=SMALL))
 def test_with_more_queries_the_first_ones_see_nothing(backend, lengths):
     """j <= i + (m - n), where m - n is below zero, or j <= i where top-left is declared."""
     mask = backend.causal_mask(lengths.n, m=lengths.m)
@@ -91,7 +104,7 @@ def test_with_more_queries_the_first_ones_see_nothing(backend, lengths):
     assert_equal(mask.got, mask.value)
 
 
-@requirement("CAU-9", lengths=causal_mask_inputs(n=TWO_OR_MORE, m=(None, 100, 120)))
+@requirement("CAU-9", lengths=causal_mask_inputs(n=TWO_OR_MORE, m=(None, 100, 120)).beside(*WIDE, after=SMALL))
 def test_each_row_allows_one_key_more(backend, lengths):
     """What was known stays known, and one token is added: the rows are held to each other, not to the formula."""
     seen = backend.run(lengths).got != 0
@@ -105,7 +118,10 @@ def test_each_row_allows_one_key_more(backend, lengths):
         raise Violation("value", f"{message}; required those {many[above]} and one more")
 
 
-@requirement("CAU-10", lengths=causal_mask_inputs(n=(1, *TWO_OR_MORE), m=(3, 2, 1, 4, 5, 8, 16, 17, 33, 64, 100)))
+@requirement(
+    "CAU-10",
+    lengths=causal_mask_inputs(n=(1, *TWO_OR_MORE), m=(3, 2, 1, 4, 5, 8, 16, 17, 33, 64, 100)).beside(*WIDE, after=SMALL),
+)
 def test_the_mask_is_a_corner_of_the_longer_square_one(backend, lengths):
     """A call for the last queries, or the last keys, gives what one call for the whole text gives.
 
@@ -142,18 +158,18 @@ def test_a_length_of_zero_gives_an_empty_mask(backend, lengths):
     note_checked(3)
 
 
-@requirement("CAU-13", lengths=causal_mask_inputs(m=SQUARE))
+@requirement("CAU-13", lengths=causal_mask_inputs())
 def test_writing_into_a_mask_changes_no_other(backend, lengths):
-    """Of three masks of one length, the second is written into; the first and the third are what they were before.
+    """Of three masks of the same lengths, the second is written into; the first and the third are what they were before.
 
     What was written is taken back: a mask that all callers share would spoil the other requirements too.
     """
-    first, second = backend.causal_mask(lengths.n), backend.causal_mask(lengths.n)
+    first, second = backend.run(lengths), backend.run(lengths)
     with contextlib.suppress(Exception):  # what cannot be written into may be shared
         backend.arrays.overwrite(second.native, second.got == 0)
     earlier = backend.arrays.numbers(first.native).astype(float)
     try:
-        later = backend.causal_mask(lengths.n).got
+        later = backend.run(lengths).got
     finally:
         with contextlib.suppress(Exception):
             backend.arrays.overwrite(second.native, second.got)
