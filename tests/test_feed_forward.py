@@ -293,13 +293,23 @@ GOLDEN = {
     "feed_forward(lead=(3,), content='normal', seed=12, d_model=16, d_ff=1030, second='indicator', b1='normal')": "d681dfdb416eabe0",
     "feed_forward(lead=(9,), content='normal', exponent=-6, seed=13, d_model=65, d_ff=129, b1='normal', b2='normal')": "3269e523b6c3972b",
     "feed_forward(lead=(2, 16), content='normal', d_model=64, d_ff=256, b1='normal', b2='normal')": "8c5f5f7dd4469407",
+    "feed_forward(literal=(1.0, -1.0, -2.0, 1.0, 2.0), b2='ramp')": "44594cfd3464995e",
+    "feed_forward(lead=(1, 3, 1, 2), content='sparse', seed=12, d_model=8, d_ff=32, second='indicator', b1='normal', b2='normal')": "31cc4090b7163a04",
+    "feed_forward(lead=(7,), content='normal', seed=20, d_model=2, d_ff=1030, b1='normal', b2='normal')": "8d8e2fbb52c47ce8",
+    "feed_forward(lead=(3,), content='normal', seed=21, d_model=129, d_ff=3, b1='normal', b2='normal')": "ed8b63c4a771235c",
+    "feed_forward(lead=(4,), content='normal', seed=22, d_model=1025, d_ff=3, b1='normal', b2='normal')": "c57e840e31829fea",
+    "feed_forward(lead=(577,), content='normal', seed=23, d_ff=3, b1='normal', b2='normal')": "cfc9fa9098f3bf76",
+    "feed_forward(lead=(2, 130), content='normal', seed=24, d_model=4, d_ff=3, b1='normal', b2='normal')": "e620a310449887f1",
+    "feed_forward(lead=(4,), content='normal', seed=25, d_model=65, d_ff=1030, b1='normal', b2='normal')": "9b609e90520457c0",
+    "feed_forward(lead=(513,), content='normal', seed=26, d_model=2, d_ff=129, b1='normal', b2='normal')": "58e6c1c646a16eaa",
+    "feed_forward(lead=(128,), content='sparse', seed=27, d_model=128, d_ff=512, second='indicator', b1='normal', b2='normal')": "c7ec046a98a6e880",
     "feed_forward(lead=(2, 1), content='ramp', exponent=-8, seed=99, d_model=3, d_ff=40, second='indicator', b2='ramp')": "1ee07ea40f16034b",
 }
 
 
 def golden_recipes():
     """Return the recipes whose arrays are written down."""
-    return [*feed_forward.FIXED, feed_forward.USUAL, *MORE]
+    return [*feed_forward.FIXED, *feed_forward.LARGE, feed_forward.USUAL, *MORE]
 
 
 def test_the_arrays_of_a_recipe_are_those_of_its_version():
@@ -361,84 +371,16 @@ def made(*, before=lambda x: x, act=relu, after=lambda y, x: y, weights=lambda w
     return network
 
 
-def normalised(x):
-    """Return rows of mean 0 and variance 1."""
-    centred = x - x.mean(-1, keepdims=True)
-    return centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5)
-
-
-def b1_after_the_relu(x, w1, b1, w2, b2):
-    """Add b1 to what the ReLU left."""
-    return (relu(x @ w1) + b1) @ w2 + b2
-
-
 def b1_down_the_positions(x, w1, b1, w2, b2):
     """Add one number of b1 to each position, where there are as many positions as units."""
     down = x.ndim > 1 and x.shape[-2] == len(b1)
     return relu(x @ w1 + (b1[:, None] if down else b1)) @ w2 + b2
 
 
-def whole_blocks(x, w1, b1, w2, b2):
-    """Run through whole blocks of 16 units, and leave out the rest."""
-    units = max(len(b1) // 16 * 16, min(len(b1), 16))
-    return relu(x @ w1[:, :units] + b1[:units]) @ w2[:units] + b2
-
-
-def over_neighbours(x, w1, b1, w2, b2):
-    """Add the position before, as a convolution over the sequence does."""
-    before = np.zeros_like(x)
-    if x.ndim > 1:
-        before[..., 1:, :] = x[..., :-1, :]
-    return relu((x + before) @ w1 + b1) @ w2 + b2
-
-
-def averaged(x, w1, b1, w2, b2):
-    """Give each position half of its own hidden units and half of their mean over all positions."""
-    hidden = relu(x @ w1 + b1)
-    if x.ndim > 1 and x.size:
-        hidden = (hidden + hidden.mean(-2, keepdims=True)) / 2
-    return hidden @ w2 + b2
-
-
-def padding_skipped(x, w1, b1, w2, b2):
-    """Take a position of zeros for padding, and return zeros for it."""
-    return np.where((x == 0).all(-1, keepdims=True), x, relu(x @ w1 + b1) @ w2 + b2)
-
-
-def guessed(w):
-    """Take square weights for transposed ones, as nn.Linear stores them."""
-    return w.T if w.shape[0] == w.shape[1] else w
-
-
-# Each mistake with what it fails: first the requirement that is about it, then the others; FFN-1 is the formula.
+# What the catalogue of faults does not have.  Each with what it fails: first the requirement that is about it, then the others.
 MISTAKES = {
-    "no activation between, and one at the end (spring-media/TransformerTTS#102)": (
-        made(act=lambda z: z, after=lambda y, x: relu(normalised(y))),
-        ["FFN-2", "FFN-1", "FFN-4", "FFN-6", "FFN-10"],
-    ),
-    "no activation (classic mistake)": (made(act=lambda z: z), ["FFN-2", "FFN-1"]),
-    "a leaky ReLU (classic mistake)": (made(act=lambda z: np.where(z > 0, z, z / 64)), ["FFN-2", "FFN-1"]),
-    "a GELU (classic mistake)": (made(act=gelu), ["FFN-2", "FFN-1", "FFN-3"]),
     "a ReLU clipped at 6 (classic mistake)": (made(act=lambda z: np.clip(z, 0, 6)), ["FFN-3", "FFN-1"]),
-    "a ReLU after the second layer too (classic mistake)": (made(after=lambda y, x: relu(y)), ["FFN-4", "FFN-1", "FFN-6"]),
-    "the residual connection inside (classic mistake)": (made(after=lambda y, x: x + y), ["FFN-4", "FFN-1", "FFN-5"]),
-    "a normalisation inside (classic mistake)": (made(before=normalised), ["FFN-5", "FFN-1", "FFN-2", "FFN-10"]),
-    "b1 forgotten (classic mistake)": (lambda x, w1, b1, w2, b2: relu(x @ w1) @ w2 + b2, ["FFN-5", "FFN-1"]),
-    "b1 after the ReLU (classic mistake)": (b1_after_the_relu, ["FFN-5", "FFN-1"]),
-    "zeros taken for padding (classic mistake)": (padding_skipped, ["FFN-5", "FFN-1", "FFN-6"]),
-    "b2 forgotten (classic mistake)": (lambda x, w1, b1, w2, b2: relu(x @ w1 + b1) @ w2, ["FFN-6", "FFN-1"]),
-    "b2 added by each of two workers (classic mistake)": (
-        lambda x, w1, b1, w2, b2: relu(x @ w1 + b1) @ w2 + b2 + b2,
-        ["FFN-6", "FFN-1"],
-    ),
-    "positions averaged (classic mistake)": (averaged, ["FFN-7", "FFN-1"]),
-    "a convolution over the positions (classic mistake)": (over_neighbours, ["FFN-7", "FFN-1", "FFN-5", "FFN-8"]),
     "b1 down the positions (classic mistake)": (b1_down_the_positions, ["FFN-8", "FFN-1", "FFN-5", "FFN-9", "FFN-11"]),
-    "square weights transposed (classic mistake)": (
-        made(weights=guessed),
-        ["FFN-10", "FFN-1", "FFN-2", "FFN-5", "FFN-9", "FFN-11"],
-    ),
-    "whole blocks of units alone (classic mistake)": (whole_blocks, ["FFN-11", "FFN-1", "FFN-9"]),
 }
 EVERY = [prop.id for prop in properties() if prop.operations == ("feed_forward",)]
 
@@ -460,12 +402,6 @@ def test_a_leak_that_rounding_would_hide_is_heard():
     property_of("FFN-1").test(backend, case)
     with pytest.raises(Violation, match=r"^result\[0, 0\] is "):
         property_of("FFN-2").test(backend, case)
-
-
-def test_every_requirement_names_a_mistake():
-    """None of them is there for nothing."""
-    assert {"FFN-1", *(failed[0] for _, failed in MISTAKES.values())} == {*EVERY} - {"FFN-9"}
-    assert any("FFN-9" in failed for _, failed in MISTAKES.values())
 
 
 # --- Correct networks ---------------------------------------------------------------------------------

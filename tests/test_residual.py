@@ -194,12 +194,18 @@ GOLDEN = {
     "residual(lead=(2, 2), content='normal', exponent=6, seed=10, d=255)": "2cc1b898a3ce9429",
     "residual(lead=(9,), content='normal', exponent=-6, seed=11, d=768)": "5c022253e3d85e8d",
     "residual(lead=(2, 16), content='normal', d=64)": "64ef82ab0eb6cf2e",
+    "residual(lead=(3,), content='padding', seed=12)": "083c5f7a33f2ecd1",
+    "residual(content='normal', seed=13, d=257)": "fe091ef53ab4d2e6",
+    "residual(content='normal', seed=14, d=1023)": "6e57178d417d56eb",
+    "residual(lead=(577,), content='normal', seed=15, d=1)": "ff6b07d002969e91",
+    "residual(lead=(2, 130), content='normal', seed=16)": "2052f7ac1c44ac82",
+    "residual(lead=(513,), content='normal', seed=17, d=129)": "7b593dbadabed53c",
 }
 
 
 def golden_recipes():
     """Return the recipes whose arrays are written down."""
-    return [*residual.FIXED, residual.USUAL]
+    return [*residual.FIXED, *residual.LARGE, residual.USUAL]
 
 
 def test_the_arrays_of_a_recipe_are_those_of_its_version():
@@ -252,75 +258,26 @@ def normalised(x):
     return centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5)
 
 
-def positions_averaged(x, sublayer):
-    """Add the mean over the positions in place of each."""
-    return (x.mean(-2, keepdims=True) if x.ndim > 1 and x.size else x) + sublayer(x)
-
-
-def asked_for_its_shape(x, sublayer):
-    """Call the sublayer to learn the shape of what it gives, and again for the numbers."""
-    y = np.empty_like(sublayer(x))
-    y[...] = x + sublayer(x)
-    return y
-
-
-def added_in_place(x, sublayer):
-    """Add x to whatever array came back."""
-    y = sublayer(x)
-    y += x
-    return y
-
-
 def written_into_x(x, sublayer):
     """Add the output to the caller's array."""
     x += sublayer(x)
     return x.copy()
 
 
-FROM_THE_NORMALISED = (
-    "added to the normalised row (Howuhh/faster-trajectory-transformer#3, SHI-Labs/Compact-Transformers#25, "
-    "lbcb-sci/RiNALMo#9, dmlc/gluon-nlp#1488)"
-)
-# Each mistake with what it fails: first the requirement that is about it, then the others; RES-1 is the formula.
+# What the catalogue of faults does not have.  Each with what it fails: first the requirement that is about it, then the others.
 MISTAKES = {
-    "no connection (a common mistake of ttsugriy.github.io/llm-first-principles)": (
-        lambda x, sublayer: sublayer(x),
-        ["RES-2", "RES-1", "RES-3"],
-    ),
-    FROM_THE_NORMALISED: (
-        lambda x, sublayer: normalised(x) + sublayer(normalised(x)),
-        ["RES-2", "RES-1", "RES-3", "RES-4", "RES-6"],
-    ),
-    "the output normalised before it is added (keras-team/keras-io#2144)": (
-        lambda x, sublayer: x + normalised(sublayer(x)),
-        ["RES-3", "RES-1", "RES-6"],
-    ),
-    "the sum normalised (classic mistake)": (
-        lambda x, sublayer: normalised(x + sublayer(x)),
-        ["RES-6", "RES-1", "RES-2", "RES-3"],
-    ),
     "a ReLU after the sum (classic mistake)": (
         lambda x, sublayer: np.maximum(x + sublayer(x), 0),
         ["RES-6", "RES-1", "RES-2", "RES-3"],
     ),
-    "x normalised for the sublayer (classic mistake)": (
-        lambda x, sublayer: x + sublayer(normalised(x)),
-        ["RES-4", "RES-1", "RES-3", "RES-6"],
-    ),
-    "x added to itself (classic mistake)": (lambda x, sublayer: x + x, ["RES-5", "RES-1", "RES-2", "RES-3"]),
-    "the output halved (classic mistake)": (lambda x, sublayer: x + sublayer(x) / 2, ["RES-3", "RES-1"]),
     "the sublayer given float64 (classic mistake)": (
         lambda x, sublayer: (x + sublayer(x.astype(np.float64))).astype(x.dtype),
         ["RES-4"],
     ),
-    "the sublayer called for its shape (classic mistake)": (asked_for_its_shape, ["RES-5"]),
-    "the sublayer applied twice (classic mistake)": (lambda x, sublayer: x + sublayer(sublayer(x)), ["RES-5", "RES-1", "RES-3"]),
     "the sum clipped to float16's range (classic mistake)": (
         lambda x, sublayer: np.clip(x + sublayer(x), -65504, 65504),
         ["RES-6"],
     ),
-    "positions averaged (classic mistake)": (positions_averaged, ["RES-7", "RES-1", "RES-2", "RES-3"]),
-    "added in place to what came back (classic mistake)": (added_in_place, ["RES-8"]),
     "written into the caller's x (GeeeekExplorer/nano-vllm#170, in another place)": (written_into_x, ["RES-8", "GEN-4"]),
 }
 EVERY = ["GEN-4", *(prop.id for prop in properties() if prop.operations == ("residual",))]
@@ -333,11 +290,6 @@ def test_a_mistake_is_named(name):
     report = judged({"residual": wrong}, ["GEN-1", "GEN-2", *EVERY])
 
     assert [row.requirement for row in report.results if row.outcome == "FAIL"] == sorted(failed, key=EVERY.index)
-
-
-def test_every_requirement_names_a_mistake():
-    """None of them is there for nothing."""
-    assert {"RES-1", "GEN-4", *(failed[0] for _, failed in MISTAKES.values())} == {*EVERY}
 
 
 def test_a_sublayer_that_is_never_called_is_not_said_to_be_given_x():

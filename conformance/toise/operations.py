@@ -117,10 +117,18 @@ def sublayer_through(x: Any, output: Any) -> Callable[[Any], Any]:
     """Return a sublayer that gives `output` for `x`, exactly, and visibly something else for any other argument.
 
     It is made of the target's own arrays, and what it returns is fresh: whoever called it may write into that.
+    A copy lies in memory in the order of `output`.
     """
 
     def sublayer(a: Any) -> Any:
-        return output + (a - x) if output.shape == x.shape else output + 0
+        fresh = output + 0
+        if output.shape != x.shape:
+            return fresh
+        change = a - x
+        if change.shape != x.shape:
+            return fresh + change
+        fresh += change
+        return fresh
 
     return sublayer
 

@@ -21,8 +21,9 @@ Array = np.ndarray
 class FeedForward(Recipe):
     """Inputs of `feed_forward`: x [*lead, d_model], w1 [d_model, d_ff], w2 [d_ff, d_model], and a bias for each layer.
 
-    content   of x, w1 and w2: "padding" makes every second position zero, "outlier" one feature of x far larger
-              than the others, "cancel" hidden units near zero from large products, "bias" ones far below the biases
+    content   of x, w1 and w2: "padding" makes every second position zero, "sparse" all but one feature of each position,
+              "outlier" one feature of x far larger than the others, "cancel" hidden units near zero from large products,
+              "bias" ones far below the biases
     second    w2: "indicator" makes each column of it pick one hidden unit, so that the result is that unit
     b1, b2    the biases; with x they are multiplied by 2 ** exponent
     """
@@ -77,6 +78,10 @@ class FeedForward(Recipe):
             # Every second position, the first among them: with one position alone, all of x.
             position = np.arange(math.prod(self.lead)).reshape(*self.lead, 1)
             return [np.where(position % 2, x, 0.0), w1, w2]
+        if self.content == "sparse":
+            # A product alone is rounded less than a sum of many, and is the first thing that a lost feature takes away.
+            position = np.arange(math.prod(self.lead)).reshape(*self.lead, 1)
+            return [np.where((position + self.seed) % self.d_model == np.arange(self.d_model), x, 0.0), w1, w2]
         if self.content == "outlier":
             return [x + np.where(np.arange(self.d_model) == self.seed % self.d_model, 2.0**10, 0.0), w1, w2]
         if self.content == "cancel":
@@ -98,11 +103,12 @@ def _bias(kind: str, seed: int, stream: int, size: int) -> Array:
     raise ValueError(f"unknown kind {kind!r}; required: zeros, ramp or normal")
 
 
-# Smallest first.  d_ff above, at and below d_model, as many positions as units, square weights, one axis alone, block edges
-# and a step past them.
+# Smallest first.  All units off; d_ff above, at and below d_model, as many positions as units, square weights, one axis
+# alone, block edges and a step past them.
 FIXED = (
     FeedForward(d_model=1, d_ff=2, literal=(1.0, 1.0, -1.0, 1.0, 2.0)),
     FeedForward(d_model=2, d_ff=2, literal=(1.0, 0.0, 1.0, -1.0, 2.0, 1.0, 1.0, 2.0, -1.0, 0.0)),
+    FeedForward(d_model=1, d_ff=2, literal=(1.0, -1.0, -2.0, 1.0, 2.0), b2="ramp"),
     FeedForward(lead=(2,), d_model=3, d_ff=2, content="ramp", b1="ramp", b2="ramp"),
     FeedForward(lead=(5,), d_model=2, d_ff=5, content="integers", seed=1, b1="ramp", b2="normal"),
     FeedForward(lead=(), d_model=4, d_ff=7, content="normal", seed=2, b1="normal", b2="normal"),
@@ -112,19 +118,39 @@ FIXED = (
     FeedForward(lead=(5,), d_model=8, d_ff=9, content="cancel", seed=6, b1="ramp", b2="normal"),
     FeedForward(lead=(3,), d_model=7, d_ff=31, content="bias", seed=7, b1="normal", b2="normal"),
     FeedForward(lead=(2, 2, 3), d_model=17, d_ff=8, content="outlier", seed=8, b1="normal", b2="normal"),
+    FeedForward(lead=(1, 3, 1, 2), d_model=8, d_ff=32, content="sparse", seed=12, second="indicator", b1="normal", b2="normal"),
     FeedForward(lead=(17,), d_model=16, d_ff=64, content="normal", seed=9, b1="normal", b2="normal"),
     FeedForward(lead=(130,), d_model=3, d_ff=4, content="integers", seed=10, b1="ramp", b2="ramp"),
     FeedForward(lead=(2, 2), d_model=64, d_ff=256, content="normal", seed=11, b1="normal", b2="normal"),
     FeedForward(lead=(3,), d_model=16, d_ff=1030, content="normal", seed=12, second="indicator", b1="normal"),
     FeedForward(lead=(9,), d_model=65, d_ff=129, content="normal", seed=13, exponent=-6, b1="normal", b2="normal"),
 )
+
+
+def large(seed: int, **fields: Any) -> FeedForward:
+    """Return a recipe with normal numbers, of which only those sizes are large that are given."""
+    return FeedForward(**{"d_model": 2, "d_ff": 3, "content": "normal", "b1": "normal", "b2": "normal", "seed": seed, **fields})
+
+
+# One size alone is large, beyond a block, a byte, or a list of sizes: features, units, positions.  Their products pass
+# 2^15 and 2^16.
+LARGE = (
+    large(20, lead=(7,), d_ff=1030),
+    large(21, lead=(3,), d_model=129),
+    large(22, lead=(4,), d_model=1025),
+    large(23, lead=(577,), d_model=1),
+    large(24, lead=(2, 130), d_model=4),
+    large(25, lead=(4,), d_model=65, d_ff=1030),
+    large(26, lead=(513,), d_ff=129),
+    large(27, lead=(128,), d_model=128, d_ff=512, content="sparse", second="indicator"),
+)
 # The call that almost every kernel implements: a batch of texts, and four times as many hidden units as features.
 USUAL = FeedForward(lead=(2, 16), d_model=64, d_ff=256, content="normal", b1="normal", b2="normal")
 CHOICES: dict[str, tuple[Any, ...]] = {
-    "content": ("ramp", "integers", "normal", "padding", "outlier", "cancel", "bias"),
+    "content": ("ramp", "integers", "normal", "padding", "sparse", "outlier", "cancel", "bias"),
     "d_model": (2, 3, 1, 4, 5, 8, 7, 16, 17, 33, 64, 65),
     "d_ff": (2, 3, 4, 1, 5, 8, 9, 16, 31, 33, 64, 65, 128),
-    "lead": ((1,), (2,), (), (3,), (1, 2), (2, 3), (5,), (2, 2, 3)),
+    "lead": ((1,), (2,), (), (3,), (1, 2), (2, 3), (5,), (2, 2, 3), (33,)),
     "exponent": (0, 1, -1, 4, -4, 9, -9),
     "seed": tuple(range(100)),
     "second": ("dense", "indicator"),

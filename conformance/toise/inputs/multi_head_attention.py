@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from toise.inputs import bits
-from toise.inputs.attention import Attention
+from toise.inputs.attention import GIVEN, Attention
 from toise.inputs.recipes import Case, Recipe, Recipes, explore, unknown
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class MultiHeadAttention(Recipe):
     tied = (("m", "n"), ("d_v", "d_k"))
 
     def numbers(self) -> int:
-        arrays = {"self": self.n, "memory": self.n + self.m, "apart": self.n + 2 * self.m}
+        arrays = {"self": self.n, "memory": self.n + self.m, "pair": 2 * self.n, "apart": self.n + 2 * self.m}
         return prod(self.lead) * arrays[self.given] * self._widths()[0]
 
     def build(self, rounded: Callable[[Array], Array]) -> Case:
@@ -96,7 +96,8 @@ class MultiHeadAttention(Recipe):
             return taken * 1.0
         if self.weights == "ramp":
             numbers = np.array([1.0, -1.0, 2.0, -3.0, -2.0, 0.0, 3.0])
-            return numbers[(2 * head + 3 * row + 5 * column + at) % 7] * 2.0 ** -((rows.bit_length() - 1) // 2)
+            numbers = numbers[(2 * head + 3 * row + 5 * column + at) % 7]
+            return numbers * np.where(head // 7 % 2, 0.25, 1.0) * 2.0 ** -((rows.bit_length() - 1) // 2)
         if self.weights == "normal":
             # Scores of a spread near 2: equal weights would hide what makes them, and one weight alone all the others.
             spread = 1.5 if at in (0, 1) else 1.0
@@ -105,7 +106,8 @@ class MultiHeadAttention(Recipe):
 
 
 # Smallest first.  About half have the widths that most implementations need; in the others d_v, d_k and d_model / h
-# differ.  Even and odd numbers of heads, n and m that differ both ways.
+# differ.  Even and odd numbers of heads, n and m that differ both ways.  Arrays that are one array, and axes as long as
+# each other.
 FIXED = (
     MultiHeadAttention(n=1, m=2, d_model=1, widths="free", weights="ramp", literal=(1.0, 1.0, 0.0, 2.0, -1.0), mask="some"),
     MultiHeadAttention(n=1, m=2, literal=(1.0, 0.0, 0.0, 1.0, 2.0, -1.0, 1.0, -2.0, 3.0, 2.0), mask="one"),
@@ -115,7 +117,14 @@ FIXED = (
     ),
     MultiHeadAttention(lead=(2,), n=3, m=4, h=3, d_k=2, content="integers", weights="ramp", seed=1, mask="tail"),
     MultiHeadAttention(
+        lead=(2, 1, 2), n=2, m=2, h=4, content="normal", values="normal", weights="normal", seed=15, mask="one", given="pair"
+    ),
+    MultiHeadAttention(
         n=4, m=4, d_model=5, d_k=3, d_v=4, widths="free", content="normal", values="normal", weights="normal", seed=2, mask="one"
+    ),
+    MultiHeadAttention(lead=(3,), n=3, m=5, d_k=3, content="padded", weights="normal", seed=13, mask="some", given="memory"),
+    MultiHeadAttention(
+        lead=(3,), n=3, m=3, h=3, d_k=3, content="normal", weights="normal", seed=12, mask="some", shape="full", given="self"
     ),
     MultiHeadAttention(lead=(3,), n=4, m=4, h=2, d_k=4, content="normal", values="indicator", seed=3, mask="some", shape="full"),
     MultiHeadAttention(
@@ -173,30 +182,73 @@ FIXED = (
         seed=10,
         mask="some",
     ),
-    # Longer than a block of queries and of keys; and the widths of a real head.
+    # The widths of a real head; and longer than a block of queries and of keys.
+    MultiHeadAttention(lead=(5,), n=2, m=3, d_k=64, content="normal", values="normal", seed=16, mask="entries", shape="full"),
     MultiHeadAttention(n=65, m=130, h=2, d_k=4, content="normal", values="indicator", weights="normal", seed=11, mask="tail"),
-    MultiHeadAttention(
-        lead=(2,), n=33, m=49, h=2, d_k=64, content="normal", values="normal", weights="normal", seed=10, mask="some"
-    ),
+)
+
+
+def large(seed: int, **fields: Any) -> MultiHeadAttention:
+    """Return a recipe of free widths with normal numbers, of which only those sizes are large that are given."""
+    small = {"lead": (2, 2), "n": 2, "m": 3, "d_model": 2, "d_k": 3, "d_v": 2, "widths": "free"}
+    normal = {"content": "normal", "values": "normal", "weights": "normal"}
+    return MultiHeadAttention(**{**small, **normal, "seed": seed, **fields})
+
+
+# One size alone is large, beyond a block, a byte, or a list of sizes: heads, features, queries, keys, entries; and numbers.
+# Their products pass 2^15 and 2^16.  With one key the scores have no say, and with few features in a sum the rounding has little.
+LARGE = (
+    MultiHeadAttention(n=1, m=3, literal=(2.0, 1.0, 1.0, 3.0, -1.0, 2.0, 3.0, 1.0, 0.5, 4.0, 2.0, 1.0, -3.0, 1.0), exponent=10),
+    MultiHeadAttention(n=2, m=3, h=3, content="normal", values="spread", seed=19),
+    large(20, h=9, d_k=17, d_v=17),
+    large(22, h=24),
+    large(23, h=65, d_k=2, d_v=1),
+    large(34, d_k=64),
+    large(25, d_k=128, weights="pick", exponent=-1),
+    large(35, m=1, d_k=128, d_v=128),
+    large(26, d_k=257, d_v=129),
+    large(36, d_k=257, weights="pick", exponent=-1),
+    large(38, m=1, d_k=257),
+    large(27, d_v=519),
+    large(37, n=4, d_model=64, content="sparse", given="self"),
+    large(28, d_model=129, content="sparse", given="self"),
+    large(29, d_model=519),
+    large(30, lead=(13, 41), n=1),
+    large(31, lead=(2, 1, 3), n=577, h=1),
+    large(32, n=3, m=519),
+    large(33, lead=(), n=130, m=131, h=8, d_k=2, d_v=64),
+    MultiHeadAttention(lead=(2,), n=33, m=49, d_k=64, content="normal", values="normal", weights="normal", seed=10),
+)
+# The same, with few calls, for the requirements on the mask and on the causal order.
+LARGE_FEW: tuple[dict[str, Any], ...] = (
+    {"h": 24},
+    {"d_k": 64},
+    {"d_k": 128, "weights": "pick", "exponent": -1},
+    {"d_k": 257},
+    {"d_model": 129},
+    {"lead": (7, 5)},
+    {"lead": (), "n": 195, "m": 196, "h": 1},
+    {"n": 3, "m": 300},
 )
 USUAL = MultiHeadAttention(lead=(2,), n=64, m=64, h=8, d_k=8, content="normal", values="normal", weights="normal")
 SIZES = (1, 2, 3, 4, 5, 7, 8, 9, 16, 17)
 CHOICES: dict[str, tuple[Any, ...]] = {
-    "content": ("ramp", "integers", "normal", "ties", "peaked", "large", "low"),
+    "content": ("ramp", "integers", "normal", "ties", "peaked", "padded", "sparse", "large", "low"),
     "values": ("ramp", "normal", "indicator", "offset"),
     "weights": ("ramp", "pick", "normal"),
     "widths": ("tied", "free"),
     "n": SIZES,
     "m": (2, *SIZES, 33),
-    "d_model": (1, 2, 3, 4, 5, 7, 8, 12, 17),
-    "h": (2, 1, 3, 4, 5),
-    "d_k": (1, 2, 3, 4, 5, 8, 16),
-    "d_v": (1, 2, 3, 4, 5, 8, 16),
-    "lead": ((), (1,), (2,), (3,), (2, 3), (1, 2)),
+    "d_model": (1, 2, 3, 4, 5, 7, 8, 12, 17, 33),
+    "h": (2, 1, 3, 4, 5, 8, 9),
+    "d_k": (1, 2, 3, 4, 5, 8, 16, 17),
+    "d_v": (1, 2, 3, 4, 5, 8, 16, 17),
+    "lead": ((), (1,), (2,), (3,), (5,), (2, 3), (2, 1, 2)),
     "exponent": (0, 1, -1, -2),
     "seed": tuple(range(100)),
     "mask": ("none",),
     "shape": ("plain", "ones", "full"),
+    "given": ("apart", "apart", "apart", *GIVEN),
     "causal": (False,),
 }
 TINY: dict[str, tuple[Any, ...]] = {

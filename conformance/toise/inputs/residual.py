@@ -23,7 +23,8 @@ MULTIPLES = {"zero": 0.0, "double": 2.0, "negative": -1.0}
 class Residual(Recipe):
     """Inputs of `residual`: x of shape [*lead, d], and what the sublayer gives for x, of the same shape.
 
-    content   of x: "outlier" has one feature far larger than the others, "offset" a mean of 100 deviations
+    content   of x: "outlier" has one feature far larger than the others, "offset" a mean of 100 deviations, and
+              "padding" makes every second position zero, in x alone
     output    of the sublayer: "other" is numbers of its own, "near" takes x back but for a little, "tiny" is far
               smaller than x and "loud" far larger; "zero", "double" and "negative" are multiples of x
     """
@@ -70,7 +71,9 @@ class Residual(Recipe):
         if self.content == "integers":
             return bits.integers(self.seed, 1 + part, shape, -8, 8)
         noise = bits.normal(self.seed, 1 + part, shape)
-        if self.content == "normal":
+        if self.content == "padding" and part == 0:
+            return np.where(np.arange(math.prod(self.lead)).reshape(*self.lead, 1) % 2, noise, 0.0)
+        if self.content in ("normal", "padding"):
             return noise
         if self.content == "offset":
             return noise + 100.0
@@ -84,6 +87,7 @@ FIXED = (
     Residual(d=2, literal=(1.0, -2.0, 3.0, 0.5)),
     Residual(lead=(2,), d=1, literal=(1.0, -3.0), output="double"),
     Residual(lead=(2,), d=3, content="ramp"),
+    Residual(lead=(3,), d=2, content="padding", seed=12),
     Residual(lead=(3,), d=4, content="normal", seed=1, output="zero"),
     Residual(lead=(2, 3), d=5, content="integers", seed=2),
     Residual(lead=(), d=6, content="normal", seed=3),
@@ -96,11 +100,19 @@ FIXED = (
     Residual(lead=(2, 2), d=255, content="normal", seed=10, exponent=6),
     Residual(lead=(9,), d=768, content="normal", seed=11, exponent=-6),
 )
+# One size alone is large, beyond a block, a byte, or a list of sizes: features, positions, and all numbers together.
+LARGE = (
+    Residual(d=257, content="normal", seed=13),
+    Residual(d=1023, content="normal", seed=14),
+    Residual(lead=(577,), d=1, content="normal", seed=15),
+    Residual(lead=(2, 130), d=2, content="normal", seed=16),
+    Residual(lead=(513,), d=129, content="normal", seed=17),
+)
 USUAL = Residual(lead=(2, 16), d=64, content="normal")
 CHOICES: dict[str, tuple[Any, ...]] = {
-    "content": ("ramp", "integers", "normal", "outlier", "offset"),
+    "content": ("ramp", "integers", "normal", "padding", "outlier", "offset"),
     "d": (2, 3, 4, 5, 8, 1, 7, 16, 17, 31, 33, 64, 65),
-    "lead": ((1,), (2,), (), (3,), (1, 2), (2, 3), (5,), (2, 2, 3)),
+    "lead": ((1,), (2,), (), (3,), (1, 2), (2, 3), (5,), (2, 2, 3), (1, 3, 1, 2), (33,)),
     "exponent": (0, 1, -1, 4, -4, 9, -9),
     "seed": tuple(range(100)),
     "output": ("other", "zero", "double", "negative", "near", "tiny", "loud"),

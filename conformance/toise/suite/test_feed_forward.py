@@ -4,13 +4,14 @@ import numpy as np
 
 from toise.engine import requirement
 from toise.inputs import WHOLE_NUMBERS, feed_forward_inputs
+from toise.inputs.feed_forward import LARGE
 from toise.inputs.magnitudes import held_times
 from toise.verdict import Irrelevant, NotApplicable, assert_close, assert_formula, assert_same
 
 SEVERAL_POSITIONS = ((2,), (3,), (5,), (2, 3), (1, 2), (17,))
 
 
-@requirement("FFN-1", net=feed_forward_inputs())
+@requirement("FFN-1", net=feed_forward_inputs().beside(*LARGE, after=10))
 def test_the_result_is_the_formula(backend, net):
     """relu(x w1 + b1) w2 + b2."""
     assert_formula(backend.feed_forward(net.x, net.w1, net.b1, net.w2, net.b2))
@@ -147,13 +148,28 @@ def test_permuting_the_features_permutes_the_result(backend, net):
 def test_every_hidden_unit_counts(backend, net):
     """A unit gives among many what it gives among few; each column of w2 picks one, so that the result is that unit.
 
-    The first and the last unit are among them, and both sides of block edges: a block that is dropped shows.
+    The first and the last unit are among them, and both sides of block edges: a block that is dropped shows.  Then x is
+    zero, so that b1 alone turns all units on: they give what both halves of them give, and one that is lost anywhere shows.
     """
     picked = net.w2.argmax(axis=0)
     few = backend.feed_forward(net.x, net.w1[:, picked], net.b1[picked], np.eye(len(picked)), net.b2)
     many = backend.feed_forward(net.x, net.w1, net.b1, net.w2, net.b2)
 
     assert_same(many, few)
+
+    units = np.arange(len(net.b1))
+    zeros = {"x": np.zeros_like(net.x), "b2": np.zeros_like(net.b2)}
+    on = net.replace(**zeros, b1=1.0 + units % 4, w2=np.full_like(net.w2, 2.0**-8))
+    if len(units) > 1:
+        parts = [backend.run(on.replace(w1=on.w1[:, half], b1=on.b1[half], w2=on.w2[half])) for half in halves(units)]
+        total, radius = sum(part.got for part in parts), sum(part.radius for part in parts)
+        y = backend.run(on)
+        assert_close(y.got, total, y.radius + radius, what="with all units on, the result ")
+
+
+def halves(units):
+    """Return every second unit, and the others."""
+    return units[::2], units[1::2]
 
 
 def several(net):

@@ -33,7 +33,7 @@ BATCHED = {
     "attention": attention_inputs(
         lead=BATCHES, n=(1, 2, 3, 5, 17, 33), m=(2, 3, 5, 17, 33), d_k=(1, 2, 3, 8, 64), d_v=(1, 2, 3, 8, 17)
     ),
-    "multi_head_attention": multi_head_attention_inputs(lead=BATCHES),
+    "multi_head_attention": multi_head_attention_inputs(lead=(*BATCHES, (5,), (2, 1, 2), (17,))),
     "feed_forward": feed_forward_inputs(lead=ENTRIES_OF_ROWS),
     "layer_norm": token_rows(lead=ENTRIES_OF_ROWS),
     "residual": residual_inputs(lead=ENTRIES_OF_ROWS),

@@ -5,19 +5,34 @@ import numpy as np
 from toise.engine import requirement
 from toise.inputs import multi_head_attention_inputs
 from toise.inputs.magnitudes import held_times, loud_sizes, power_of_two_within, room
+from toise.inputs.multi_head_attention import LARGE, LARGE_FEW, large
 from toise.operations import allowed_keys
 from toise.suite.test_attention import assert_strays_do_what_is_declared, describe, finite, hidden_keys, masked, squared
 from toise.verdict import Irrelevant, NotApplicable, assert_close, assert_formula, assert_same, assert_that
 
-MASKED = ("some", "tail", "one")
+MASKED = ("some", "tail", "one", "head")
 SEVERAL_HEADS = (2, 3, 4, 5)
 NARROW = (1, 2, 3, 4, 5)
 HEADS = ("w_q", "w_k", "w_v")
 # Values that are nowhere 0, so that what is wrong in another way still has room to round in.
 NONZERO = ("normal", "offset")
+# Masks that serve several entries of a leading axis, that open some entries to every key, or that fit another axis too.
+SHAPED = (
+    large(40, mask="some", shape="last"),
+    large(41, mask="some", shape="first"),
+    large(42, lead=(3,), mask="entries", shape="full"),
+    large(43, lead=(2,), m=2, mask="open", shape="full"),
+    large(44, lead=(3,), m=4, h=3, mask="some", shape="full"),
+    large(45, lead=(3,), n=3, mask="some"),
+)
 
 
-@requirement("MHA-1", call=multi_head_attention_inputs())
+def few_large(**options):
+    """Return recipes with one size that is large, and with these options."""
+    return tuple(large(50 + at, **{**sizes, **options}) for at, sizes in enumerate(LARGE_FEW))
+
+
+@requirement("MHA-1", call=multi_head_attention_inputs().beside(*LARGE, after=12))
 def test_the_result_is_the_formula(backend, call):
     """concat(head_0, ..., head_(h-1)) w_o, with head_i = attention(q w_q[i], k w_k[i], v w_v[i])."""
     assert_formula(backend.run(call))
@@ -178,7 +193,13 @@ def test_permuting_the_keys_changes_nothing(backend, call):
 
 
 @requirement(
-    "MHA-13", call=multi_head_attention_inputs(mask=MASKED, shape=("full", "plain", "ones"), values=NONZERO, h=SEVERAL_HEADS)
+    "MHA-13",
+    call=multi_head_attention_inputs(
+        mask=("tail", "some", "open", "one", "head", "entries"),
+        shape=("full", "plain", "ones", "last", "first"),
+        values=NONZERO,
+        h=SEVERAL_HEADS,
+    ).beside(*SHAPED, *few_large(mask="some"), after=12),
 )
 def test_every_head_attends_where_the_mask_is_true(backend, call):
     """A query gives what it gives alone, with the keys that are hidden from it left out of the call."""
@@ -186,7 +207,10 @@ def test_every_head_attends_where_the_mask_is_true(backend, call):
 
 
 @requirement(
-    "MHA-14", call=multi_head_attention_inputs(causal=(True,), values=NONZERO, n=(3, 2, 4, 5, 8, 17, 1), h=SEVERAL_HEADS)
+    "MHA-14",
+    call=multi_head_attention_inputs(causal=(True,), values=NONZERO, n=(3, 2, 4, 5, 8, 17, 1, 33), h=SEVERAL_HEADS).beside(
+        *few_large(causal=True), large(46, lead=(), n=130, m=130, h=1, causal=True), large(47, n=130, m=66, causal=True)
+    ),
 )
 def test_every_head_is_causal(backend, call):
     """Query i of n sees keys j <= i + (m - n), or j <= i where top-left is declared; n and m differ both ways."""
@@ -196,8 +220,8 @@ def test_every_head_is_causal(backend, call):
 @requirement(
     "MHA-15",
     call=multi_head_attention_inputs(
-        causal=(True,), mask=("tail", "some"), values=NONZERO, n=(3, 2, 4, 5, 8, 17), h=SEVERAL_HEADS
-    ),
+        causal=(True,), mask=("tail", "some", "open", "head"), values=NONZERO, n=(3, 2, 4, 1, 5, 8, 17), h=SEVERAL_HEADS
+    ).beside(*few_large(mask="some", shape="full", causal=True)),
 )
 def test_mask_and_causal_combine_by_and(backend, call):
     """A key is seen where the mask and the causal order both allow it."""
@@ -238,13 +262,17 @@ def test_the_future_never_influences_the_past(backend, call):
 @requirement(
     "MHA-18",
     call=multi_head_attention_inputs(
-        mask=("empty", "none"), causal=(False, True), n=(2, 4, 8, 17), m=(3, 2, 5), values=("ramp", "normal", "offset")
+        mask=("empty", "one", "none", "blank", "empty"),
+        causal=(False, True, True, False, True),
+        n=(2, 4, 1, 8, 17),
+        m=(3, 1, 2, 5),
+        values=("ramp", "normal", "offset"),
     ),
 )
 def test_a_query_without_keys_gives_what_is_declared(backend, call):
     """Each head gives zeros, nan or the mean of its values, and w_o is applied to that; or the call raises.
 
-    The mask leaves queries without keys, and so does the causal order where n > m.
+    The mask leaves queries without keys, or all of an entry's, and so does the causal order where n > m, and so do both together.
     """
     declared = backend.declared(call.operation)
     choice = declared.choices["empty_row"]
@@ -317,11 +345,15 @@ def loud_value(backend, call):
 
 
 def assert_hidden_keys_are_absent(backend, call):
-    """Hold a few queries to what each gives alone, in a call that has only the keys that it sees."""
+    """Hold a few queries to what each gives alone, in a call that has only the keys that it sees.
+
+    The first query is that of the last entry, and so on in turn along the queries and the leading axes: what takes one
+    of them for another shows, as it would not for the first query of the first entry, or the last of the last.
+    """
     allowed = allowed_keys(call, backend.declared(call.operation))
     y, n, leading = backend.run(call), call.q.shape[-2], call.q.ndim - 2
-    for query in sorted({0, n // 2, n - 1}):
-        entry = (slice(None, 1) if query == 0 else slice(-1, None),) * leading
+    for place, query in enumerate(sorted({0, n // 2, n - 1})):
+        entry = tuple(slice(None, 1) if (place + axis) % 2 else slice(-1, None) for axis in range(leading))
         sees = allowed[entry][(0,) * leading][query]
         if sees.any():
             own = {name: call.arrays[name][entry][..., sees, :] for name in ("k", "v")}

@@ -5,12 +5,13 @@ import numpy as np
 from toise.engine import requirement
 from toise.inputs import residual_inputs
 from toise.inputs.magnitudes import power_of_two_within, storage_of
+from toise.inputs.residual import LARGE
 from toise.operations import sublayer_through
 from toise.suite.test_feed_forward import SEVERAL_POSITIONS, last_position, several
 from toise.verdict import Irrelevant, assert_close, assert_formula, assert_same, assert_that
 
 
-@requirement("RES-1", rows=residual_inputs())
+@requirement("RES-1", rows=residual_inputs().beside(*LARGE, after=10))
 def test_the_result_is_x_and_what_the_sublayer_gives(backend, rows):
     """x + sublayer(x), for an output of numbers of its own, far smaller or larger than x, or such that x cancels."""
     assert_formula(backend.residual(rows.x, rows.sublayer))
@@ -90,19 +91,20 @@ def test_a_position_depends_on_itself_alone(backend, rows):
 
 @requirement("RES-8", rows=residual_inputs(output=("zero",)))
 def test_a_sublayer_that_returns_its_argument_leaves_x_as_it_was(backend, rows):
-    """What came back from the sublayer may be x: adding to it in place writes into the caller's array.
+    """What came back from the sublayer may be x, or a view of x: adding to it in place writes into the caller's array.
 
     The result is held to that for a sublayer which returns a copy, and not to the formula.
     """
     twice = rows.replace(sublayer=rows.x)
-    natives = backend.natives(twice)
-    before = backend.arrays.bits(natives["x"])
-    y = backend.read(twice, backend.invoke(twice, {**natives, "sublayer": lambda a: a}))
-
-    same = backend.arrays.bits(natives["x"]) == before
-    assert_that(same, "mutated", "the call wrote into x", got=backend.arrays.numbers(natives["x"]), required=rows.x)
     copied = backend.read(twice, backend.invoke(twice, {**backend.natives(twice), "sublayer": lambda a: a + 0}))
-    assert_same(y, copied)
+    for sublayer in (lambda a: a, lambda a: a[...], lambda a: a.reshape(-1).reshape(a.shape)):
+        natives = backend.natives(twice)
+        before = backend.arrays.bits(natives["x"])
+        y = backend.read(twice, backend.invoke(twice, {**natives, "sublayer": sublayer}))
+
+        same = backend.arrays.bits(natives["x"]) == before
+        assert_that(same, "mutated", "the call wrote into x", got=backend.arrays.numbers(natives["x"]), required=rows.x)
+        assert_same(y, copied)
 
 
 def recorded(backend, natives):
