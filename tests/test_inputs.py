@@ -35,6 +35,8 @@ MORE = (
     Attention(lead=(2, 3), n=2, m=4, d_k=2, d_v=2, content="normal", seed=18, mask="entries", shape="last"),
     TokenRows(lead=(2,), d=5, content="constant", seed=12, beta="normal"),
     TokenRows(lead=(2, 3), d=7, content="outlier", seed=99, exponent=-9, gamma="powers", eps=0.0),
+    TokenRows(lead=(2,), d=3, content="zeros", seed=12),
+    toise.inputs.layer_norm.PADDED,
 )
 GOLDEN = {
     "attention(literal=(1.0, 1.0, 0.0, 1.0, 0.0), mask='one')": "3e3e48b4f7d8f355",
@@ -77,6 +79,8 @@ GOLDEN = {
     "attention(lead=(2, 3), content='normal', seed=18, n=2, m=4, d_k=2, d_v=2, mask='entries', shape='last')": "7d8f71cf313c2fb2",
     "layer_norm(lead=(2,), content='constant', seed=12, d=5, beta='normal')": "af206193c84aecd2",
     "layer_norm(lead=(2, 3), content='outlier', exponent=-9, seed=99, d=7, gamma='powers', eps=0.0)": "4d5237fd43ce3e95",
+    "layer_norm(lead=(2,), content='zeros', seed=12, d=3)": "4da7f3cd9e7ec6d7",
+    "layer_norm(lead=(5,), content='padded', seed=13, d=6, gamma='normal', beta='normal')": "57f3eda6c020f82c",
 }
 
 
