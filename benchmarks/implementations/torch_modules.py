@@ -75,7 +75,7 @@ def causal_mask(n, m=None):
 def mlm_corrupt(tokens, *, mask_id, vocab_size, special_ids, rate=0.15, seed):
     """Bernoulli draws from matrices of probabilities: 80 % of the selected, then half of the others."""
     draw = torch.Generator().manual_seed(seed)
-    chance = torch.full(tokens.shape, rate)
+    chance = torch.full(tokens.shape, float(rate))
     chance.masked_fill_(torch.isin(tokens, torch.tensor(list(special_ids), dtype=torch.int64)), 0.0)
     selected = torch.bernoulli(chance, generator=draw).bool()
     hidden = torch.bernoulli(torch.full(tokens.shape, 0.8), generator=draw).bool() & selected

@@ -23,6 +23,10 @@ Array = np.ndarray
 SEEDS = 2**31
 # A statistical requirement makes so many calls of each recipe that about TOKENS tokens are drawn, but at most CALLS.
 TOKENS, CALLS = 1 << 17, 64
+# Ids are counted one by one up to so many; a larger vocabulary is counted in so many parts.
+PARTS = 128
+# Up to so many rows, each is compared with each row of another call.
+FEW_ROWS = 16
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,20 @@ class Draws:
         return np.broadcast_to(np.arange(self.tokens.shape[-1]), self.tokens.shape)
 
     @property
+    def parts(self) -> int:
+        """How many ids, or parts of the vocabulary, are counted."""
+        return min(self.vocab, PARTS)
+
+    def part(self, ids: Array) -> Array:
+        """Return where each id is counted."""
+        return ids * self.parts // self.vocab
+
+    @property
+    def part_name(self) -> str:
+        """How an id, or a part of the vocabulary, is called."""
+        return "id {0}" if self.parts == self.vocab else f"part {{0}} of {self.parts} of the vocabulary"
+
+    @property
     def share(self) -> Array:
         """The probability that one token of a row is selected, given how many are, [calls, rows]."""
         return over(self.counts, self.sizes)
@@ -70,21 +88,17 @@ class Draws:
 
     def of_selected(self) -> tuple[Array, Array]:
         """Return the selected tokens before and after, in order; without special ones, and those that were `mask_id`."""
-        told = self._told()
-        return np.broadcast_to(self.tokens, told.shape)[told], self.corrupted[told]
+        return np.broadcast_to(self.tokens, self.told.shape)[self.told], self.corrupted[self.told]
 
-    def of_random(self) -> tuple[Array, Array]:
-        """Return those of them that became another token than `mask_id` and than they were."""
+    def of_random(self) -> tuple[Array, Array, Array]:
+        """Return those of them that became another token than `mask_id` and than they were, and where they stand in all calls."""
         before, after = self.of_selected()
         changed = (after != self.mask_id) & (after != before)
-        return before[changed], after[changed]
+        return before[changed], after[changed], np.flatnonzero(self.told)[changed]
 
-    def place_of_selected(self) -> tuple[Array, Array]:
-        """Return the position and the row of each selected token, rows counted through all calls."""
-        call, row, place = np.nonzero(self._told())
-        return place, call * self.ordinary.shape[0] + row
-
-    def _told(self) -> Array:
+    @functools.cached_property
+    def told(self) -> Array:
+        """Which tokens are selected, without special ones, and those that were `mask_id`, [calls, rows, n]."""
         return self.selected & self.ordinary & (self.tokens != self.mask_id)
 
     def row_counts(self) -> tuple[Array, Array, Array]:
@@ -108,7 +122,8 @@ def draws(
     corrupted, selected = backend.corruptions(call, tuple(seeds))
     rows = call.tokens.reshape(-1, call.tokens.shape[-1])
     special, choices = np.array(call.special_ids, np.int64), backend.declared("mlm_corrupt").choices
-    ids = np.arange(call.vocab_size)
+    in_pool = np.ones(call.vocab_size, bool)
+    in_pool[special] = choices["random_pool"] != "non-special"
     return Draws(
         tokens=rows,
         ordinary=~np.isin(rows, special),
@@ -118,7 +133,7 @@ def draws(
         rate=call.options.get("rate", OPERATIONS["mlm_corrupt"].options["rate"]),
         mask_id=call.mask_id,
         vocab=call.vocab_size,
-        pool=np.setdiff1d(ids, special) if choices["random_pool"] == "non-special" else ids,
+        pool=np.flatnonzero(in_pool),
         random_pool=choices["random_pool"],
         selection=choices["selection"],
         rows_of_an_entry=call.tokens.shape[-2] if call.tokens.ndim > 1 else 1,
@@ -201,24 +216,54 @@ def assert_selected_alike(drawn: Draws, group: Array, size: int, what: str) -> N
 
 
 def assert_pairs_in_rows(drawn: Draws) -> None:
-    """Require of two tokens of one row, neighbours and distant ones, that one says nothing about the other."""
-    n = drawn.ordinary.shape[1]
-    for lag, one, two in disjoint_pairs(n, 1, 2, 3, n // 2):
-        both = drawn.ordinary[:, one] & drawn.ordinary[:, two]
-        hits = drawn.selected[..., one] & drawn.selected[..., two] & both
-        assert_pairs(hits, both, drawn.share_of_two, f"tokens {lag} apart, both selected")
+    """Require of two tokens of one row, at every distance, that one says nothing about the other."""
+    words = drawn.ordinary.astype(float)
+    hits, trials = together(drawn.selected & drawn.ordinary, 2), len(drawn.selected) * (words.T @ words)
+    expected = words.T @ (drawn.share_of_two.sum(0)[:, None] * words)
+    assert_at_distances(hits, trials, expected, "tokens {0} apart, both selected")
 
 
 def assert_pairs_between_rows(drawn: Draws) -> None:
     """Require the same of two tokens of two rows, at the same place, and at places beside each other."""
     rows, n = drawn.ordinary.shape
+    words = drawn.ordinary.astype(float)
+    both_words = words @ words.T
+    hits, trials = together(drawn.selected & drawn.ordinary, 1), len(drawn.selected) * both_words
+    expected = drawn.share.T @ drawn.share * both_words
+    assert_at_distances(hits, trials, expected, "tokens {0} rows and 0 places apart, both selected")
     for lag, upper, lower in disjoint_pairs(rows, 1, 2, rows // 2, drawn.rows_of_an_entry):
         chance = drawn.share[:, upper] * drawn.share[:, lower]
-        for shift in (0, 1, -1):
+        for shift in (1, -1):
             here, there = np.s_[max(shift, 0) : n + min(shift, 0)], np.s_[max(-shift, 0) : n + min(-shift, 0)]
             both = drawn.ordinary[upper, here] & drawn.ordinary[lower, there]
             hits = drawn.selected[:, upper, here] & drawn.selected[:, lower, there] & both
             assert_pairs(hits, both, chance, f"tokens {lag} rows and {abs(shift)} places apart, both selected")
+
+
+def together(found: Array, axis: int) -> Array:
+    """Return how often two tokens that differ along one axis alone were both found, for each two places of that axis."""
+    flat = np.moveaxis(found, axis, 0).reshape(found.shape[axis], -1).astype(np.float32)  # whole numbers, and small ones
+    return (flat @ flat.T).astype(float)
+
+
+def assert_at_distances(hits: Array, trials: Array, expected: Array, what: str) -> None:
+    """Hold pairs to what is expected of them, those of each distance in one number."""
+    counted, of, mean_of = (at_distances(each) for each in (hits, trials, expected))
+    assert_frequent(counted, of, over(mean_of, of), what)
+
+
+def at_distances(matrix: Array) -> Array:
+    """Return the sum over disjoint pairs of places, for each distance from 0, which has none."""
+    one, two = _pairs_of_places(len(matrix))
+    return np.bincount(two - one, weights=matrix[one, two], minlength=len(matrix))
+
+
+@functools.lru_cache(maxsize=32)
+def _pairs_of_places(size: int) -> tuple[Array, Array]:
+    """Return all pairs of places, in that order, of which no two have the same distance and a place in common."""
+    one, two = np.triu_indices(size, 1)
+    disjoint = one // (two - one) % 2 == 0
+    return one[disjoint], two[disjoint]
 
 
 def assert_pairs(hits: Array, both: Array, chance: Array, what: str) -> None:
@@ -248,7 +293,7 @@ def assert_seeds_independent(drawn: Draws, a: int, b: int) -> None:
     """Require that a token selected in one call is selected in the other as often as any; for the next seed also beside it."""
     assert_shift_independent(drawn, a, b, below=0, right=0)
     if b == a + 1:
-        for below, right in ((0, 1), (1, 0)):
+        for below, right in {(0, 1), (1, 0), (drawn.rows_of_an_entry % len(drawn.ordinary), 0)} - {(0, 0)}:
             assert_shift_independent(drawn, a, b, below=below, right=right)
             assert_shift_independent(drawn, b, a, below=below, right=right)
 
@@ -263,6 +308,24 @@ def assert_shift_independent(drawn: Draws, one: int, two: int, *, below: int, ri
     where = f"{below} rows and {right} places before" if below + right else "too"
     what = f"selected with seed {drawn.seeds[one]}, and with seed {drawn.seeds[two]} {where}"
     assert_pairs(hits[None], both, chance[None], what)
+
+
+def assert_rows_of_seeds_independent(drawn: Draws, a: int, b: int) -> None:
+    """Require it of each row of one call and each row of the other, where rows are few and long."""
+    if len(drawn.ordinary) > FEW_ROWS:
+        return
+    words, one, two = (each.astype(float) for each in (drawn.ordinary, drawn.selected[a], drawn.selected[b]))
+    trials, chance = words @ words.T, drawn.share[a][:, None] * drawn.share[b]
+    what = f"selected in row {{0}} with seed {drawn.seeds[a]}, and in row {{1}} with seed {drawn.seeds[b]}"
+    assert_frequent((one * words) @ (two * words).T, trials, over(chance * trials, trials), what)
+
+
+def assert_actions_independent(drawn: Draws, a: int, b: int) -> None:
+    """Require of tokens that both calls select that one call masks as many of them as of all that it selects."""
+    for one, two in ((a, b), (b, a)):
+        masked, both = drawn.told[one] & (drawn.corrupted[one] == drawn.mask_id), drawn.told[one] & drawn.selected[two]
+        what = f"masked with seed {drawn.seeds[one]}, of those also selected with seed {drawn.seeds[two]}"
+        assert_frequent((masked & both).sum(), both.sum(), over(masked.sum(), drawn.told[one].sum()), what)
 
 
 # --- What becomes of them -------------------------------------------------------------------------------
@@ -281,17 +344,54 @@ def assert_in_pool(after: Array, drawn: Draws) -> None:
         raise Violation("value", f"a random token is {stray[0]}, which is not in the pool ({drawn.random_pool})")
 
 
-def assert_uniform(before: Array, after: Array, rest: Array, vocab: int) -> None:
+def assert_uniform(before: Array, after: Array, rest: Array, drawn: Draws) -> None:
     """Hold what became a random token to one share of each id in `rest`, save for the token itself."""
-    each = np.isin(np.arange(vocab), rest) * (len(before) - np.bincount(before, minlength=vocab))
-    assert_frequent(np.bincount(after, minlength=vocab), each, 1 / (len(rest) - 1), "random tokens that are {0}")
+    held, was, became = (np.bincount(drawn.part(ids), minlength=drawn.parts) for ids in (rest, before, after))
+    chance = (len(before) * held - was) / (len(before) * (len(rest) - 1))
+    assert_frequent(became, len(before), chance, f"random tokens that are {drawn.part_name}")
 
 
-def assert_neighbours_differ(before: Array, after: Array, rest: Array) -> None:
-    """Require that two random tokens in turn are the same as often as two that are drawn independently."""
-    one, two, others = slice(0, len(after) // 2 * 2, 2), slice(1, None, 2), len(rest) - 1
-    alike = np.where(before[one] == before[two], others, others - 1) / others**2
-    assert_frequent((after[one] == after[two]).sum(), len(alike), mean(alike), "neighbouring random tokens that are the same")
+def assert_random_tokens_differ(before: Array, after: Array, at: Array, rest: Array, drawn: Draws) -> None:
+    """Require that two random tokens are the same as often as two that are drawn independently.
+
+    Two in turn, and two that stand at one place of two calls, or of two rows, or half a row apart.
+    """
+    others = len(rest) - 1
+
+    def check(one: Any, two: Any, what: str) -> None:
+        alike = np.where(before[one] == before[two], others, others - 1) / others**2
+        assert_frequent((after[one] == after[two]).sum(), len(alike), mean(alike), f"random tokens {what} that are the same")
+
+    check(slice(0, len(after) // 2 * 2, 2), slice(1, None, 2), "in turn")
+    calls, (rows, n) = len(drawn.corrupted), drawn.ordinary.shape
+    thirds = (rows // 3, -(-rows // 3))
+    apart = (
+        ("calls", rows * n, calls, {1, 2}),
+        ("rows", n, rows, {1, 2, rows // 2, *thirds, drawn.rows_of_an_entry}),
+        ("places", 1, n, {n // 2, -(-n // 2)}),
+    )
+    for what, stride, size, lags in apart:
+        for lag in sorted(lags & set(range(1, size))):
+            index = at // stride % size
+            first = np.flatnonzero((index // lag % 2 == 0) & (index + lag < size))
+            second = np.searchsorted(at, at[first] + lag * stride).clip(max=len(at) - 1)
+            there = at[second] == at[first] + lag * stride
+            check(first[there], second[there], f"{lag} {what} apart")
+
+
+def assert_ids_of_calls(before: Array, after: Array, at: Array, rest: Array, drawn: Draws) -> None:
+    """Hold the number of ids that come up as a random token of a call, once or more, to what independent draws give.
+
+    Which ids come up is negatively associated: it is what falls into the urns when each random token is a ball.
+    """
+    call, missed = at // drawn.told[0].size, 1 - 1 / (len(rest) - 1)
+    balls = np.bincount(call, minlength=len(drawn.told))
+    seen = len(np.unique(call * drawn.vocab + after))
+    barred, times = np.unique(call * drawn.vocab + before, return_counts=True)  # no ball falls where it was
+    thrown = balls[barred // drawn.vocab]
+    never = (len(rest) * missed**balls).sum() + (missed ** (thrown - times) - missed**thrown).sum()
+    trials = len(rest) * len(balls)
+    assert_frequent(seen, trials, 1 - never / trials, "ids that come up as a random token of a call")
 
 
 def assert_alike_in_groups(found: Array, group: Array, what: str) -> None:
@@ -307,13 +407,16 @@ def assert_neighbours_independent(found: Array, what: str) -> None:
     assert_frequent(both.sum(), pairs, of_two(found.sum(), found.size), what)
 
 
-def assert_rows_independent(found: Array, place: Array, row: Array, what: str) -> None:
-    """Hold likewise the pairs that stand at one position of two rows, one below the other."""
-    order = np.lexsort((row, place))
-    one, two = order[:-1], order[1:]
-    aligned = (place[one] == place[two]) & (row[one] + 1 == row[two]) & (row[one] % 2 == 0)  # disjoint pairs
-    one, two = one[aligned], two[aligned]
-    assert_frequent((found[one] & found[two]).sum(), len(one), of_two(found.sum(), found.size), what)
+def assert_places_independent(found: Array, drawn: Draws, what: str) -> None:
+    """Hold likewise the pairs that stand at one place of two calls, or of two rows, or at two places of a row."""
+    flags = np.zeros(drawn.told.shape, bool)
+    flags[drawn.told] = found
+    chance = of_two(found.sum(), found.size)
+    for axis, where in enumerate(("calls", "rows", "places")):
+        trials = together(drawn.told, axis)
+        assert_at_distances(
+            together(flags, axis), trials, chance * trials, f"selected tokens {{0}} {where} apart that both {what}"
+        )
 
 
 def mean(numbers: Array) -> float:

@@ -17,7 +17,8 @@ so that a correct implementation is refused with a probability of at most ALARM,
 - draws without replacement (Hoeffding 1963, theorem 4), such as the number of tokens of one position that
   become [MASK] when it is known how many do in all; and more generally
 - negatively associated trials (Joag-Dev & Proschan 1983), among them all increasing functions of disjoint parts of
-  a random permutation, such as "both tokens of this pair are selected", when it is known how many are in the row.
+  a random permutation, such as "both tokens of this pair are selected", when it is known how many are in the row,
+  and "this urn is hit" for independent balls (Dubhashi & Ranjan 1998), such as which ids come up in a call.
 
 So each count is judged **given** what other requirements judge: positions given the number selected in each row,
 actions given how many of each there are.  One mistake then breaks the requirement that names it, and not all of them.

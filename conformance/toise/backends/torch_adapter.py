@@ -147,7 +147,7 @@ def mlm_corrupt(
     draw = torch.Generator(tokens.device).manual_seed(seed)
 
     def chance(probability: float) -> torch.Tensor:
-        return torch.full(tokens.shape, probability, device=tokens.device)
+        return torch.full(tokens.shape, float(probability), device=tokens.device)
 
     special = torch.isin(tokens, torch.tensor(special_ids, dtype=tokens.dtype, device=tokens.device))
     selected = torch.bernoulli(chance(rate).masked_fill(special, 0.0), generator=draw).bool()

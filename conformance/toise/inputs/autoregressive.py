@@ -107,6 +107,7 @@ FIXED = (
     SequenceLogProb(n=2, vocab=2, content="far", seed=2),
     SequenceLogProb(lead=(2,), n=2, vocab=3, content="ramp", seed=2),
     SequenceLogProb(lead=(2, 3), n=5, vocab=4, content="integers", seed=3),
+    SequenceLogProb(lead=(2, 1, 3), n=3, vocab=3, content="ramp", seed=16),
     SequenceLogProb(lead=(3,), n=4, vocab=7, content="normal", seed=4),
     SequenceLogProb(lead=(2,), n=3, vocab=1, content="integers", seed=15),
     SequenceLogProb(n=7, vocab=5, content="wide", tokens="edges", seed=5),
@@ -120,13 +121,20 @@ FIXED = (
     SequenceLogProb(n=130, vocab=3, content="wide", seed=13),
     SequenceLogProb(lead=(2,), n=9, vocab=1030, content="peaked", tokens="edges", seed=14),
 )
+# What the formula alone is tried on: many sequences, long ones, and a large vocabulary.
+BATCH = SequenceLogProb(lead=(70,), n=2, vocab=2, content="normal", seed=17)
+BLOCKS = SequenceLogProb(n=512, vocab=2, content="normal", seed=18)
+LONG = SequenceLogProb(n=515, vocab=131, content="normal", seed=19)
+VOCABULARY = SequenceLogProb(n=2, vocab=40003, content="normal", seed=20)
+# The greatest logit may stand far from the first ones.
+FAR = SequenceLogProb(lead=(2,), n=4, vocab=65, content="far", seed=21)
 # A batch of texts, as for training.
 USUAL = SequenceLogProb(lead=(2,), n=16, vocab=64, content="normal")
 CHOICES: dict[str, tuple[Any, ...]] = {
     "content": ("ramp", "integers", "normal", "wide", "ties", "peaked", "offset", "large", "far"),
     "n": (2, 3, 4, 1, 5, 7, 8, 16, 17, 33),
     "vocab": (2, 3, 4, 5, 7, 8, 16, 17, 1, 31, 33, 64, 65, 127, 128),
-    "lead": ((1,), (2,), (), (3,), (1, 2), (2, 3), (5,)),
+    "lead": ((1,), (2,), (), (3,), (1, 2), (2, 3), (5,), (2, 1, 3), (9,)),
     "exponent": (0, 1, -1, 2, -2, -8),
     "seed": tuple(range(100)),
     "tokens": ("any", "edges", "same"),

@@ -25,7 +25,8 @@ class MlmCorrupt(Recipe):
     content   of the tokens: "any" ids, "words" that are not special, "framed" words between a special token and padding,
               "constant" one word, "ramp" a word for each position, "special" tokens alone
     specials  which ids are special, `mask_id` among them: "low" the first four, "high" the last two, "spread" the first, a
-              middle and the last, "unlisted" the first alone, but not `mask_id`, "none"
+              middle and the last, "unlisted" the first alone, but not `mask_id`, "none", "zero" the
+              first two, of which the first is `mask_id`, "many" every third of the first 60
     seed      of the tokens, and of the call
     literal   the ids, in turn
     """
@@ -48,7 +49,9 @@ class MlmCorrupt(Recipe):
         options: dict[str, Any] = {"mask_id": mask_id, "vocab_size": self.vocab, "special_ids": special, "seed": self.seed}
         if self.rate is not None:
             options["rate"] = self.rate
-        words = np.array([token for token in range(self.vocab) if token not in special], np.int64)
+        ordinary = np.ones(self.vocab, bool)
+        ordinary[list(special)] = False
+        words = np.flatnonzero(ordinary)
         tokens = self._tokens((*self.lead, self.n), words, np.array(special, np.int64))
         return Case(self.operation, {"tokens": tokens}, options, self.seed, len(self.lead))
 
@@ -65,6 +68,10 @@ class MlmCorrupt(Recipe):
             return (0,), middle
         if self.specials == "none":
             return (), last
+        if self.specials == "zero":
+            return (1, 0), 0
+        if self.specials == "many":
+            return tuple(range(1, min(self.vocab, 60), 3))[::-1], 1 + min(middle, 30) // 3 * 3
         raise unknown("specials", self.specials, CORRUPT_CHOICES["specials"])
 
     def _tokens(self, shape: tuple[int, ...], words: Array, special: Array) -> Array:
@@ -163,12 +170,18 @@ class MlmLoss(Recipe):
         raise unknown("selected", self.selected, (*LOSS_CHOICES["selected"], "none"))
 
 
+# Long rows and batches, a large vocabulary and other rates: for the statistical requirements that need them.
+ROWS = MlmCorrupt(lead=(3, 16), n=523, vocab=24, specials="many", content="words")
+OFTEN = MlmCorrupt(lead=(32,), n=64, vocab=6, specials="high", content="words", rate=0.75, seed=7)
+ALL = MlmCorrupt(lead=(16,), n=64, vocab=70000, specials="spread", content="words", rate=1.0, seed=8)
+SEEDED = MlmCorrupt(lead=(2, 4), n=523, vocab=24, specials="many", content="words", rate=0.5, seed=1)
 # Smallest first.  No row is halfway between two counts at the usual rate; the vocabularies are small where ids are counted.
 CORRUPT_FIXED = (
     MlmCorrupt(n=3, vocab=8, literal=(0, 5, 7)),
     MlmCorrupt(lead=(2,), n=4, vocab=6, specials="high", content="ramp", seed=1),
     MlmCorrupt(lead=(), n=33, vocab=7, specials="unlisted", content="any", seed=2),
     MlmCorrupt(lead=(2, 3), n=8, vocab=5, specials="none", content="words", seed=3),
+    MlmCorrupt(lead=(1,), n=9, vocab=9, specials="zero", content="constant", seed=4),
     MlmCorrupt(lead=(16,), n=17, vocab=11, specials="spread", content="framed", seed=2**31 - 1),
     MlmCorrupt(lead=(4, 16), n=64, vocab=101, specials="high", content="any", seed=5),
     MlmCorrupt(lead=(256,), n=128, vocab=24, specials="low", content="words", seed=6),
@@ -176,10 +189,10 @@ CORRUPT_FIXED = (
 CORRUPT_USUAL = MlmCorrupt(lead=(8,), n=64, vocab=1000, content="words")
 CORRUPT_CHOICES: dict[str, tuple[Any, ...]] = {
     "content": ("any", "words", "framed", "constant", "ramp", "special"),
-    "n": (3, 1, 2, 4, 5, 7, 8, 16, 17, 33),
-    "vocab": (8, 6, 7, 11, 101, 1000),
-    "lead": ((), (1,), (2,), (3,), (2, 3), (5,)),
-    "specials": ("low", "high", "spread", "unlisted", "none"),
+    "n": (3, 1, 2, 4, 5, 7, 8, 16, 17, 33, 65, 130),
+    "vocab": (8, 6, 7, 11, 101, 1000, 70000),
+    "lead": ((), (1,), (2,), (3,), (2, 3), (5,), (2, 1, 3), (17,)),
+    "specials": ("low", "high", "spread", "unlisted", "none", "zero", "many"),
     "exponent": (0,),
     "seed": (*range(20), 2**16, 2**31 - 1),
     "rate": (None,),
@@ -191,6 +204,7 @@ LOSS_FIXED = (
     MlmLoss(lead=(2,), n=3, vocab=2, content="ramp", selected="uneven"),
     MlmLoss(lead=(3,), n=4, vocab=5, content="integers", selected="some", seed=1),
     MlmLoss(lead=(2, 3), n=5, vocab=7, content="normal", selected="uneven", seed=2),
+    MlmLoss(lead=(2, 1, 3), n=3, vocab=3, content="integers", selected="some", seed=15),
     MlmLoss(n=6, vocab=17, content="sure", labels="likely", selected="all", seed=3),
     MlmLoss(lead=(4,), n=3, vocab=33, content="large", selected="some", seed=4),
     MlmLoss(lead=(2,), n=8, vocab=64, content="equal", labels="last", selected="uneven", seed=5),
@@ -200,12 +214,17 @@ LOSS_FIXED = (
     MlmLoss(lead=(2,), n=5, vocab=1030, content="normal", selected="some", seed=9),
     MlmLoss(lead=(8,), n=65, vocab=31, content="normal", selected="some", seed=10),
 )
+# What the formula alone is tried on: sure labels, many entries and positions, long rows, a large vocabulary.
+SURE = MlmLoss(n=16, vocab=3, content="sure", labels="likely", selected="all", exponent=-1, seed=11)
+ENTRIES = MlmLoss(lead=(71,), n=29, vocab=2, content="normal", selected="all", seed=12)
+LONG = MlmLoss(n=512, vocab=2, content="normal", selected="all", seed=13)
+VOCABULARY = MlmLoss(n=2, vocab=40003, content="normal", labels="last", selected="all", seed=14)
 LOSS_USUAL = MlmLoss(lead=(3,), n=64, vocab=64, content="normal")
 LOSS_CHOICES: dict[str, tuple[Any, ...]] = {
     "content": ("ramp", "integers", "normal", "equal", "sure", "large"),
     "n": (2, 1, 3, 4, 5, 7, 8, 16, 17, 33),
     "vocab": (2, 3, 4, 5, 7, 8, 16, 17, 33, 64, 65, 129, 1),
-    "lead": ((), (2,), (1,), (3,), (2, 3), (5,)),
+    "lead": ((), (2,), (1,), (3,), (2, 3), (5,), (2, 1, 3), (9,)),
     "labels": ("any", "first", "last", "likely", "unlikely"),
     "selected": ("some", "all", "one", "uneven"),
     "exponent": (0, 1, -1, 3, -4),

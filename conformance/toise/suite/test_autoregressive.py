@@ -4,6 +4,7 @@ import numpy as np
 
 from toise.engine import requirement
 from toise.inputs import WHOLE_NUMBERS, sequence_log_prob_inputs
+from toise.inputs import autoregressive as inputs
 from toise.verdict import assert_close, assert_finite, assert_formula, assert_same, assert_that
 
 TWO_OR_MORE = (2, 3, 4, 5, 7, 8, 16, 17, 33)
@@ -11,7 +12,12 @@ UNEVEN = (*WHOLE_NUMBERS, "normal", "wide")
 MODERATE = (*UNEVEN, "ties", "peaked")
 
 
-@requirement("AR-1", text=sequence_log_prob_inputs(content=MODERATE, exponent=(0, -1, -2, -8)))
+@requirement(
+    "AR-1",
+    text=sequence_log_prob_inputs(content=MODERATE, exponent=(0, -1, -2, -8)).beside(
+        inputs.BATCH, inputs.BLOCKS, inputs.LONG, inputs.VOCABULARY, after=8
+    ),
+)
 def test_the_result_is_the_sum_of_log_probabilities(backend, text):
     """log P = sum over t of log_softmax(logits_t)[token t + 1]; logits of hundreds are AR-7's affair."""
     assert_formula(backend.sequence_log_prob(text.logits, text.tokens))
@@ -41,7 +47,7 @@ def test_the_first_token_and_the_last_row_have_no_influence(backend, text):
     assert_same(backend.sequence_log_prob(logits, tokens), backend.sequence_log_prob(text.logits, text.tokens))
 
 
-@requirement("AR-4", text=sequence_log_prob_inputs(n=TWO_OR_MORE[1:]))
+@requirement("AR-4", text=sequence_log_prob_inputs(n=TWO_OR_MORE[1:]).beside(inputs.BLOCKS, inputs.LONG, after=8))
 def test_a_sequence_is_a_prefix_and_then_the_rest(backend, text):
     """log P(all | first) = log P(prefix | first) + log P(rest | prefix): the last token of the prefix begins the rest."""
     t = 1 + text.seed % (text.tokens.shape[-1] - 2)
@@ -79,7 +85,12 @@ def test_adding_a_constant_to_a_row_of_logits_changes_nothing(backend, text):
     assert_same(shifted, backend.sequence_log_prob(text.logits, text.tokens))
 
 
-@requirement("AR-7", text=sequence_log_prob_inputs(content=("far",), exponent=(0, 1, 2), n=TWO_OR_MORE, vocab=TWO_OR_MORE))
+@requirement(
+    "AR-7",
+    text=sequence_log_prob_inputs(content=("far",), exponent=(0, 1, 2), n=TWO_OR_MORE, vocab=TWO_OR_MORE).beside(
+        inputs.FAR, after=8
+    ),
+)
 def test_large_logits_and_tiny_probabilities_keep_their_value(backend, text):
     """Logits of thousands give a finite result, and twice the logits give twice the result.
 

@@ -16,6 +16,7 @@ from toise.inputs import (
     SequenceLogProb,
     TokenRows,
     attention_inputs,
+    autoregressive,
     causal_mask_inputs,
     feed_forward_inputs,
     mlm_loss_inputs,
@@ -54,7 +55,7 @@ BATCHED = {
     "feed_forward": feed_forward_inputs(lead=ENTRIES_OF_ROWS).beside(FeedForward(lead=(130, 1), d_model=2, d_ff=3, **NORMAL)),
     "layer_norm": token_rows(lead=ENTRIES_OF_ROWS).beside(TokenRows(lead=(130, 2), d=3, **NORMAL)),
     "residual": residual_inputs(lead=ENTRIES_OF_ROWS).beside(Residual(lead=(130, 2), d=3, **NORMAL)),
-    "sequence_log_prob": sequence_log_prob_inputs(lead=BATCHES),
+    "sequence_log_prob": sequence_log_prob_inputs(lead=((2,), (17,), *BATCHES[1:])).beside(autoregressive.BATCH, after=8),
 }
 ZEROS: dict[str, Any] = {"literal": (0.0,)}
 EXTREME = {
@@ -78,7 +79,7 @@ EXTREME = {
     ),
     "sequence_log_prob": sequence_log_prob_inputs(
         content=("normal", "wide", "large", "far"), exponent=(12, -30, 4, -60, 60)
-    ).beside(SequenceLogProb(n=2, vocab=3, **ZEROS)),
+    ).beside(autoregressive.FAR, SequenceLogProb(n=2, vocab=3, **ZEROS), after=8),
 }
 # The same call is made a hundred times where the seed is this one: the fixed list of each operation has a small call of it.
 OFTEN = 1

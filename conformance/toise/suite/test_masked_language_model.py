@@ -4,23 +4,27 @@ import itertools
 import math
 import random
 import sys
+from dataclasses import replace
 
 import numpy as np
 
 from toise.draws import (
     SEEDS,
     TOKENS,
+    assert_actions_independent,
     assert_alike_in_groups,
+    assert_ids_of_calls,
     assert_in_pool,
-    assert_neighbours_differ,
     assert_neighbours_independent,
     assert_nowhere,
     assert_pairs_between_rows,
     assert_pairs_in_rows,
+    assert_places_independent,
+    assert_random_tokens_differ,
     assert_rate,
     assert_results_differ,
     assert_rows_as_declared,
-    assert_rows_independent,
+    assert_rows_of_seeds_independent,
     assert_rows_vary,
     assert_seeds_independent,
     assert_selected_alike,
@@ -30,6 +34,7 @@ from toise.draws import (
 )
 from toise.engine import requirement
 from toise.inputs import WHOLE_NUMBERS, mlm_corrupt_draws, mlm_corrupt_inputs, mlm_loss_inputs
+from toise.inputs import masked_language_model as inputs
 from toise.inputs.magnitudes import power_of_two_within, storage_of, whole_numbers
 from toise.verdict import (
     Irrelevant,
@@ -64,7 +69,7 @@ def test_no_tokens_give_no_tokens(backend, call):
         note_checked(1)
 
 
-@requirement("MLM-3", call=mlm_corrupt_inputs())
+@requirement("MLM-3", call=mlm_corrupt_inputs().beside(replace(inputs.ALL, rate=None)))
 def test_a_token_that_is_not_selected_stays(backend, call):
     """Every replacement is recorded in `selected`."""
     drawn = draws(backend, call, calls=8)
@@ -83,19 +88,19 @@ def test_a_special_token_is_never_selected(backend, call):
     assert_nowhere(drawn.selected & ~drawn.ordinary, drawn, "is special, and was selected")
 
 
-@requirement("MLM-5", call=mlm_corrupt_draws())
+@requirement("MLM-5", call=mlm_corrupt_draws(rate=(None,)))
 def test_fifteen_of_a_hundred_tokens_are_selected(backend, call):
     """Each token that is not special is selected with probability 0.15, if no rate is given."""
     assert_rate(draws(backend, call))
 
 
-@requirement("MLM-6", call=mlm_corrupt_draws(rate=(0.0, 0.5, 1.0, 0.3, 0.05)))
+@requirement("MLM-6", call=mlm_corrupt_draws(rate=(0.0, 0.5, 1, 0.3, 0.05)).beside(inputs.ALL, replace(inputs.ROWS, rate=1.0)))
 def test_an_explicit_rate_replaces_the_default(backend, call):
     """Also 0, at which nothing is selected, and 1, at which all is; with `fixed-count`, one of each row at 0."""
     assert_rate(draws(backend, call))
 
 
-@requirement("MLM-7", call=mlm_corrupt_draws())
+@requirement("MLM-7", call=mlm_corrupt_draws().beside(inputs.OFTEN))
 def test_the_number_selected_in_a_row_is_as_declared(backend, call):
     """independent: it varies as a binomial number does.  fixed-count, rounded-count: it is exactly that.
 
@@ -109,16 +114,21 @@ def test_the_number_selected_in_a_row_is_as_declared(backend, call):
         assert_rows_as_declared(drawn)
 
 
-@requirement("MLM-8", call=mlm_corrupt_draws())
+@requirement("MLM-8", call=mlm_corrupt_draws().beside(inputs.ROWS, inputs.OFTEN))
 def test_every_token_is_as_likely_to_be_selected_as_any_other(backend, call):
     """Wherever it stands, the first and the last place included, and whichever id it is; given the number of each row."""
     drawn = draws(backend, call)
 
     assert_selected_alike(drawn, drawn.places, drawn.tokens.shape[-1], "selected at position {0}")
-    assert_selected_alike(drawn, drawn.tokens, drawn.vocab, "selected of id {0}")
+    assert_selected_alike(drawn, drawn.part(drawn.tokens), drawn.parts, f"selected of {drawn.part_name}")
 
 
-@requirement("MLM-9", call=mlm_corrupt_draws(n=(4, 8, 17, 33, 64, 128), lead=((2,), (2, 3), (16,), (4, 16), (256,))))
+@requirement(
+    "MLM-9",
+    call=mlm_corrupt_draws(n=(4, 8, 17, 33, 64, 128), lead=((2,), (2, 3), (16,), (4, 16), (256,))).beside(
+        inputs.ROWS, inputs.OFTEN
+    ),
+)
 def test_what_is_selected_says_nothing_about_other_tokens(backend, call):
     """Two tokens of a row, or of two rows of a batch, are both selected as often as independent ones.
 
@@ -130,7 +140,7 @@ def test_what_is_selected_says_nothing_about_other_tokens(backend, call):
     assert_pairs_between_rows(drawn)
 
 
-@requirement("MLM-10", call=mlm_corrupt_draws())
+@requirement("MLM-10", call=mlm_corrupt_draws().beside(inputs.OFTEN, inputs.ALL))
 def test_eighty_are_masked_ten_are_random_and_ten_stay(backend, call):
     """Of the selected tokens; a random token may be `mask_id`, or the token itself, and the shares take account of that.
 
@@ -146,35 +156,36 @@ def test_eighty_are_masked_ten_are_random_and_ten_stay(backend, call):
     assert_share(~masked & ~same, 0.1 * (1 - to_mask_id - to_itself), "selected tokens that became another one")
 
 
-@requirement("MLM-11", call=mlm_corrupt_draws())
+@requirement("MLM-11", call=mlm_corrupt_draws().beside(inputs.OFTEN, inputs.ALL))
 def test_random_tokens_are_uniform_over_the_pool(backend, call):
     """All ids of the vocabulary, the first and the last included, or all that are not special; each drawn on its own.
 
     What became another token than itself and than `mask_id` is uniform over the rest of the pool.
     """
     drawn = draws(backend, call, tokens=2 * TOKENS)
-    before, after = drawn.of_random()
+    before, after, at = drawn.of_random()
     rest = np.setdiff1d(drawn.pool, [drawn.mask_id])
 
     assert_in_pool(after, drawn)
     if not len(after) or len(rest) < 2:
         raise Irrelevant
-    assert_uniform(before, after, rest, drawn.vocab)
-    assert_neighbours_differ(before, after, rest)
+    assert_uniform(before, after, rest, drawn)
+    assert_random_tokens_differ(before, after, at, rest, drawn)
+    assert_ids_of_calls(before, after, at, rest, drawn)
 
 
-@requirement("MLM-12", call=mlm_corrupt_draws())
+@requirement("MLM-12", call=mlm_corrupt_draws().beside(inputs.OFTEN, inputs.ALL))
 def test_what_becomes_of_a_token_depends_on_nothing(backend, call):
     """Neither on the token, nor on its place, nor on what becomes of its neighbours; given how many there are of each kind."""
     drawn = draws(backend, call)
     before, after = drawn.of_selected()
-    place, row = drawn.place_of_selected()
+    place = np.nonzero(drawn.told)[-1]
 
     for found, what in ((after == drawn.mask_id, "became mask_id"), (after == before, "stayed")):
         assert_alike_in_groups(found, place, f"selected tokens at position {{0}} that {what}")
-        assert_alike_in_groups(found, before, f"selected tokens with id {{0}} that {what}")
+        assert_alike_in_groups(found, drawn.part(before), f"selected tokens with {drawn.part_name} that {what}")
         assert_neighbours_independent(found, f"neighbouring selected tokens that both {what}")
-        assert_rows_independent(found, place, row, f"tokens below each other that both {what}")
+        assert_places_independent(found, drawn, what)
 
 
 @requirement(
@@ -192,7 +203,10 @@ def test_the_same_arguments_give_the_same_result(backend, call):
     assert_layouts_alike(backend, asked, first)
 
 
-@requirement("MLM-14", call=mlm_corrupt_draws(content=("words", "any"), n=(64, 33, 128), lead=((64,), (128,), (8, 16))))
+@requirement(
+    "MLM-14",
+    call=mlm_corrupt_draws(content=("words", "any"), n=(64, 33, 128), lead=((64,), (128,), (8, 16))).beside(inputs.SEEDED),
+)
 def test_different_seeds_draw_independently(backend, call):
     """Two seeds give two results, and a token that one selects is selected by the other as often as any.
 
@@ -201,12 +215,14 @@ def test_different_seeds_draw_independently(backend, call):
     less than once in 10^200.
     """
     first = call.seed % 1000
-    seeds = [first, first + 1, first + 2, first + 2**16, first + 2**24, first + 2**24 + 1, SEEDS - 2, SEEDS - 1]
+    seeds = [first, first + 1, first + 2, first + 2**16, first + 2**24, first + 2**24 + 1, first + 2**30, SEEDS - 2, SEEDS - 1]
     drawn = draws(backend, call, seeds=seeds)
 
     for a, b in itertools.combinations(range(len(seeds)), 2):
         assert_results_differ(drawn, a, b)
         assert_seeds_independent(drawn, a, b)
+        assert_actions_independent(drawn, a, b)
+        assert_rows_of_seeds_independent(drawn, a, b)
 
 
 @requirement("MLM-15", call=mlm_corrupt_inputs())
@@ -248,7 +264,12 @@ def test_the_corrupted_tokens_have_memory_of_their_own(backend, call):
     assert_that(not shared, "shared", "corrupted shares memory with tokens")
 
 
-@requirement("MLM-18", asked=mlm_loss_inputs(content=MODERATE, exponent=EXPONENTS))
+@requirement(
+    "MLM-18",
+    asked=mlm_loss_inputs(content=MODERATE, exponent=EXPONENTS).beside(
+        inputs.SURE, inputs.LONG, inputs.ENTRIES, inputs.VOCABULARY, after=8
+    ),
+)
 def test_the_loss_is_the_formula(backend, asked):
     """-mean over the selected positions of log_softmax(logits)[label]."""
     assert_formula(backend.mlm_loss(asked.logits, asked.labels, asked.selected))
@@ -274,7 +295,9 @@ def test_a_position_that_is_not_selected_has_no_influence(backend, asked):
 
 @requirement(
     "MLM-20",
-    asked=mlm_loss_inputs(content=MODERATE, exponent=EXPONENTS, selected=("uneven", "some", "all"), n=(2, 3, 4, 5, 8, 16, 33)),
+    asked=mlm_loss_inputs(
+        content=MODERATE, exponent=EXPONENTS, selected=("uneven", "some", "all"), n=(2, 3, 4, 5, 8, 16, 33)
+    ).beside(replace(inputs.ENTRIES, selected="uneven"), after=8),
 )
 def test_all_selected_positions_weigh_the_same(backend, asked):
     """The loss times the number of positions is the sum of that for any two parts: no row has a mean of its own.
