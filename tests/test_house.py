@@ -21,7 +21,7 @@ from toise.operations import ALWAYS, OPERATIONS
 
 PACKAGES = {package.__name__: Path(package.__file__).parent for package in (toise_spec, toise_reference, toise)}
 STANDARD = sys.stdlib_module_names
-CONCEPTS = ("toise_reference.{}", "toise.bounds.{}", "toise.inputs.{}", "toise.suite.test_{}")
+CONCEPTS = ("toise_reference.{}", "toise.bounds.{}", "toise.inputs.{}", "toise.suite.test_{}", "toise.faults.{}")
 
 
 def sources(folder):
@@ -171,7 +171,7 @@ def test_every_page_with_requirements_is_a_concept_or_general():
 @pytest.mark.parametrize("slug", SLUGS)
 def test_the_modules_of_a_concept_point_to_its_page(slug):
     """The first line of each says which page it is read with."""
-    for name in ("toise_reference.{}", "toise.bounds.{}", "toise.suite.test_{}"):
+    for name in ("toise_reference.{}", "toise.bounds.{}", "toise.suite.test_{}", "toise.faults.{}"):
         first = inspect.getdoc(importlib.import_module(name.format(slug))).split("\n\n")[0]
 
         assert f"Read with spec/toise_spec/{slug}.md." in " ".join(first.split()), name.format(slug)
