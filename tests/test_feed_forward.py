@@ -297,13 +297,18 @@ GOLDEN = {
     "feed_forward(lead=(1, 3, 1, 2), content='sparse', seed=12, d_model=8, d_ff=32, second='indicator', b1='normal', b2='normal')": "31cc4090b7163a04",
     "feed_forward(lead=(7,), content='normal', seed=20, d_model=2, d_ff=1030, b1='normal', b2='normal')": "8d8e2fbb52c47ce8",
     "feed_forward(lead=(3,), content='normal', seed=21, d_model=129, d_ff=3, b1='normal', b2='normal')": "ed8b63c4a771235c",
-    "feed_forward(lead=(4,), content='normal', seed=22, d_model=1025, d_ff=3, b1='normal', b2='normal')": "c57e840e31829fea",
-    "feed_forward(lead=(577,), content='normal', seed=23, d_ff=3, b1='normal', b2='normal')": "cfc9fa9098f3bf76",
-    "feed_forward(lead=(2, 130), content='normal', seed=24, d_model=4, d_ff=3, b1='normal', b2='normal')": "e620a310449887f1",
-    "feed_forward(lead=(4,), content='normal', seed=25, d_model=65, d_ff=1030, b1='normal', b2='normal')": "9b609e90520457c0",
     "feed_forward(lead=(513,), content='normal', seed=26, d_model=2, d_ff=129, b1='normal', b2='normal')": "58e6c1c646a16eaa",
-    "feed_forward(lead=(128,), content='sparse', seed=27, d_model=128, d_ff=512, second='indicator', b1='normal', b2='normal')": "c7ec046a98a6e880",
     "feed_forward(lead=(2, 1), content='ramp', exponent=-8, seed=99, d_model=3, d_ff=40, second='indicator', b2='ramp')": "1ee07ea40f16034b",
+    "feed_forward(lead=(3,), content='normal', seed=58, d_model=2, d_ff=1, b1='normal', b2='normal')": "c7d5f1ee1272ede7",
+    "feed_forward(lead=(3,), content='off', seed=14, d_model=2, d_ff=4, b2='normal')": "c566124b2eb57109",
+    "feed_forward(lead=(4,), content='normal', exponent=17, seed=22, d_model=1025, d_ff=3, b1='normal', b2='normal')": "569388d0954df3c2",
+    "feed_forward(lead=(577,), content='normal', exponent=17, seed=23, d_ff=3, b1='normal', b2='normal')": "9814ca7325b2da96",
+    "feed_forward(lead=(2, 130), content='padding', seed=24, d_model=4, d_ff=3, b1='normal', b2='normal')": "00a92bf739a1c8c3",
+    "feed_forward(lead=(4,), content='normal', exponent=17, seed=25, d_model=65, d_ff=1030, b1='normal', b2='normal')": "0943f2ea31d910a2",
+    "feed_forward(lead=(128,), content='sparse', exponent=17, seed=27, d_model=128, d_ff=512, second='indicator', b1='normal', b2='normal')": "bc6da40c7d31c1b0",
+    "feed_forward(lead=(16,), content='off', seed=28, d_model=64, d_ff=256, b2='normal')": "30ed52d2f9ace195",
+    "feed_forward(lead=(16,), content='padding', seed=29, d_model=16, d_ff=32, b1='normal', b2='normal')": "0ab7a01f3e1cc2a0",
+    "feed_forward(lead=(3,), content='sparse', seed=30, d_model=519, d_ff=3, b1='normal', b2='normal')": "5bb6d86067f8ddc6",
 }
 
 

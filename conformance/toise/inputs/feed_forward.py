@@ -22,8 +22,8 @@ class FeedForward(Recipe):
     """Inputs of `feed_forward`: x [*lead, d_model], w1 [d_model, d_ff], w2 [d_ff, d_model], and a bias for each layer.
 
     content   of x, w1 and w2: "padding" makes every second position zero, "sparse" all but one feature of each position,
-              "outlier" one feature of x far larger than the others, "cancel" hidden units near zero from large products,
-              "bias" ones far below the biases
+              "off" turns all units of every second position off, "outlier" one feature of x far larger than the others,
+              "cancel" hidden units near zero from large products, "bias" ones far below the biases
     second    w2: "indicator" makes each column of it pick one hidden unit, so that the result is that unit
     b1, b2    the biases; with x they are multiplied by 2 ** exponent
     """
@@ -71,17 +71,20 @@ class FeedForward(Recipe):
             return [bits.ramp(shape, step) for shape, step in zip(shapes, (3, 5, 4), strict=True)]
         if self.content == "integers":
             return [bits.integers(self.seed, stream, shape, -3, 3) for stream, shape in enumerate(shapes, 1)]
-        x, w1, w2 = (bits.normal(self.seed, stream, shape) for stream, shape in enumerate(shapes, 1))
+        return self._made_of(*(bits.normal(self.seed, stream, shape) for stream, shape in enumerate(shapes, 1)))
+
+    def _made_of(self, x: Array, w1: Array, w2: Array) -> list[Array]:
         if self.content == "normal":
             return [x, w1, w2]
+        position = np.arange(math.prod(self.lead)).reshape(*self.lead, 1)
         if self.content == "padding":
             # Every second position, the first among them: with one position alone, all of x.
-            position = np.arange(math.prod(self.lead)).reshape(*self.lead, 1)
             return [np.where(position % 2, x, 0.0), w1, w2]
         if self.content == "sparse":
             # A product alone is rounded less than a sum of many, and is the first thing that a lost feature takes away.
-            position = np.arange(math.prod(self.lead)).reshape(*self.lead, 1)
             return [np.where((position + self.seed) % self.d_model == np.arange(self.d_model), x, 0.0), w1, w2]
+        if self.content == "off":
+            return [np.where(position % 2, x, np.abs(x)), -np.abs(w1), w2]
         if self.content == "outlier":
             return [x + np.where(np.arange(self.d_model) == self.seed % self.d_model, 2.0**10, 0.0), w1, w2]
         if self.content == "cancel":
@@ -110,6 +113,8 @@ FIXED = (
     FeedForward(d_model=2, d_ff=2, literal=(1.0, 0.0, 1.0, -1.0, 2.0, 1.0, 1.0, 2.0, -1.0, 0.0)),
     FeedForward(d_model=1, d_ff=2, literal=(1.0, -1.0, -2.0, 1.0, 2.0), b2="ramp"),
     FeedForward(lead=(2,), d_model=3, d_ff=2, content="ramp", b1="ramp", b2="ramp"),
+    FeedForward(lead=(3,), d_model=2, d_ff=1, content="normal", seed=58, b1="normal", b2="normal"),
+    FeedForward(lead=(3,), d_model=2, d_ff=4, content="off", seed=14, b2="normal"),
     FeedForward(lead=(5,), d_model=2, d_ff=5, content="integers", seed=1, b1="ramp", b2="normal"),
     FeedForward(lead=(), d_model=4, d_ff=7, content="normal", seed=2, b1="normal", b2="normal"),
     FeedForward(lead=(2, 3), d_model=5, d_ff=5, content="normal", seed=3, b1="normal", b2="normal"),
@@ -137,17 +142,20 @@ def large(seed: int, **fields: Any) -> FeedForward:
 LARGE = (
     large(20, lead=(7,), d_ff=1030),
     large(21, lead=(3,), d_model=129),
-    large(22, lead=(4,), d_model=1025),
-    large(23, lead=(577,), d_model=1),
-    large(24, lead=(2, 130), d_model=4),
-    large(25, lead=(4,), d_model=65, d_ff=1030),
+    large(22, lead=(4,), d_model=1025, exponent=17),
+    large(23, lead=(577,), d_model=1, exponent=17),
+    large(24, lead=(2, 130), d_model=4, content="padding"),
+    large(25, lead=(4,), d_model=65, d_ff=1030, exponent=17),
     large(26, lead=(513,), d_ff=129),
-    large(27, lead=(128,), d_model=128, d_ff=512, content="sparse", second="indicator"),
+    large(27, lead=(128,), d_model=128, d_ff=512, content="sparse", second="indicator", exponent=17),
+    large(28, lead=(16,), d_model=64, d_ff=256, content="off", b1="zeros"),
+    large(29, lead=(16,), d_model=16, d_ff=32, content="padding"),
+    large(30, lead=(3,), d_model=519, content="sparse"),
 )
 # The call that almost every kernel implements: a batch of texts, and four times as many hidden units as features.
 USUAL = FeedForward(lead=(2, 16), d_model=64, d_ff=256, content="normal", b1="normal", b2="normal")
 CHOICES: dict[str, tuple[Any, ...]] = {
-    "content": ("ramp", "integers", "normal", "padding", "sparse", "outlier", "cancel", "bias"),
+    "content": ("ramp", "integers", "normal", "padding", "sparse", "off", "outlier", "cancel", "bias"),
     "d_model": (2, 3, 1, 4, 5, 8, 7, 16, 17, 33, 64, 65),
     "d_ff": (2, 3, 4, 1, 5, 8, 9, 16, 31, 33, 64, 65, 128),
     "lead": ((1,), (2,), (), (3,), (1, 2), (2, 3), (5,), (2, 2, 3), (33,)),

@@ -201,6 +201,9 @@ LARGE = (
     MultiHeadAttention(n=1, m=3, literal=(2.0, 1.0, 1.0, 3.0, -1.0, 2.0, 3.0, 1.0, 0.5, 4.0, 2.0, 1.0, -3.0, 1.0), exponent=10),
     MultiHeadAttention(n=2, m=3, h=3, content="normal", values="spread", seed=19),
     large(20, h=9, d_k=17, d_v=17),
+    large(28, d_model=129, content="sparse", given="self"),
+    large(31, lead=(2, 1, 3), n=577, h=1),
+    large(33, lead=(), n=130, m=131, h=8, d_k=2, d_v=64),
     large(22, h=24),
     large(23, h=65, d_k=2, d_v=1),
     large(34, d_k=64),
@@ -211,12 +214,9 @@ LARGE = (
     large(38, m=1, d_k=257),
     large(27, d_v=519),
     large(37, n=4, d_model=64, content="sparse", given="self"),
-    large(28, d_model=129, content="sparse", given="self"),
     large(29, d_model=519),
     large(30, lead=(13, 41), n=1),
-    large(31, lead=(2, 1, 3), n=577, h=1),
     large(32, n=3, m=519),
-    large(33, lead=(), n=130, m=131, h=8, d_k=2, d_v=64),
     MultiHeadAttention(lead=(2,), n=33, m=49, d_k=64, content="normal", values="normal", weights="normal", seed=10),
 )
 # The same, with few calls, for the requirements on the mask and on the causal order.

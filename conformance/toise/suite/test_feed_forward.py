@@ -3,7 +3,7 @@
 import numpy as np
 
 from toise.engine import requirement
-from toise.inputs import WHOLE_NUMBERS, feed_forward_inputs
+from toise.inputs import WHOLE_NUMBERS, FeedForward, feed_forward_inputs
 from toise.inputs.feed_forward import LARGE
 from toise.inputs.magnitudes import held_times
 from toise.verdict import Irrelevant, NotApplicable, assert_close, assert_formula, assert_same
@@ -143,7 +143,7 @@ def test_permuting_the_features_permutes_the_result(backend, net):
         d_ff=(33, 65, 129, 257, 513, 1030),
         d_model=(2, 3, 4, 5, 8, 16),
         b1=("zeros", "ramp"),
-    ),
+    ).beside(FeedForward(lead=(130,), d_model=3, d_ff=513, content="integers", second="indicator", b1="ramp", seed=40), after=12),
 )
 def test_every_hidden_unit_counts(backend, net):
     """A unit gives among many what it gives among few; each column of w2 picks one, so that the result is that unit.
