@@ -150,7 +150,7 @@ LARGE = (
     large(27, lead=(128,), d_model=128, d_ff=512, content="sparse", second="indicator", exponent=17),
     large(28, lead=(16,), d_model=64, d_ff=256, content="off", b1="zeros"),
     large(29, lead=(16,), d_model=16, d_ff=32, content="padding"),
-    large(30, lead=(3,), d_model=519, content="sparse"),
+    large(517, lead=(3,), d_model=519, content="sparse"),
 )
 # The call that almost every kernel implements: a batch of texts, and four times as many hidden units as features.
 USUAL = FeedForward(lead=(2, 16), d_model=64, d_ff=256, content="normal", b1="normal", b2="normal")
