@@ -320,12 +320,15 @@ def assert_rows_of_seeds_independent(drawn: Draws, a: int, b: int) -> None:
     assert_frequent((one * words) @ (two * words).T, trials, over(chance * trials, trials), what)
 
 
-def assert_actions_independent(drawn: Draws, a: int, b: int) -> None:
-    """Require of tokens that both calls select that one call masks as many of them as of all that it selects."""
-    for one, two in ((a, b), (b, a)):
-        masked, both = drawn.told[one] & (drawn.corrupted[one] == drawn.mask_id), drawn.told[one] & drawn.selected[two]
-        what = f"masked with seed {drawn.seeds[one]}, of those also selected with seed {drawn.seeds[two]}"
-        assert_frequent((masked & both).sum(), both.sum(), over(masked.sum(), drawn.told[one].sum()), what)
+def assert_actions_independent(drawn: Draws) -> None:
+    """Require of tokens that two calls select that either masks as many of them as of all that it selects."""
+    calls = len(drawn.told)
+    masked = drawn.told & (drawn.corrupted == drawn.mask_id)
+    told, hidden, selected = (each.reshape(calls, -1).astype(np.float32) for each in (drawn.told, masked, drawn.selected))
+    others = ~np.eye(calls, dtype=bool)
+    what = f"of the seeds {drawn.seeds}, counted from 0: masked with {{0}}, of those also selected with {{1}}"
+    chance = over(hidden.sum(-1), told.sum(-1))[:, None]
+    assert_frequent((hidden @ selected.T) * others, (told @ selected.T) * others, chance, what)
 
 
 # --- What becomes of them -------------------------------------------------------------------------------

@@ -94,7 +94,7 @@ def test_fifteen_of_a_hundred_tokens_are_selected(backend, call):
     assert_rate(draws(backend, call))
 
 
-@requirement("MLM-6", call=mlm_corrupt_draws(rate=(0.0, 0.5, 1, 0.3, 0.05)).beside(inputs.ALL, replace(inputs.ROWS, rate=1.0)))
+@requirement("MLM-6", call=mlm_corrupt_draws(rate=(0.0, 0.5, 1, 0.3, 0.05)).beside(replace(inputs.ROWS, rate=1.0)))
 def test_an_explicit_rate_replaces_the_default(backend, call):
     """Also 0, at which nothing is selected, and 1, at which all is; with `fixed-count`, one of each row at 0."""
     assert_rate(draws(backend, call))
@@ -164,7 +164,7 @@ def test_random_tokens_are_uniform_over_the_pool(backend, call):
     """
     drawn = draws(backend, call, tokens=2 * TOKENS)
     before, after, at = drawn.of_random()
-    rest = np.setdiff1d(drawn.pool, [drawn.mask_id])
+    rest = drawn.pool[drawn.pool != drawn.mask_id]
 
     assert_in_pool(after, drawn)
     if not len(after) or len(rest) < 2:
@@ -221,8 +221,8 @@ def test_different_seeds_draw_independently(backend, call):
     for a, b in itertools.combinations(range(len(seeds)), 2):
         assert_results_differ(drawn, a, b)
         assert_seeds_independent(drawn, a, b)
-        assert_actions_independent(drawn, a, b)
         assert_rows_of_seeds_independent(drawn, a, b)
+    assert_actions_independent(drawn)
 
 
 @requirement("MLM-15", call=mlm_corrupt_inputs())
