@@ -120,6 +120,8 @@ def through_other_sublayers(function, backend, fault):
     function(x, lambda a: calls.append(a) or sublayer(a))
     if len(calls) != 1:
         return "calls the sublayer otherwise than once"
+    if calls[0].dtype != x.dtype:
+        return "gives the sublayer another dtype"
     returned = {
         "x itself": (lambda a: a, x),
         "a view of x": (lambda a: a[...], x),

@@ -77,6 +77,19 @@ def gelu_of_tanh(x, w1, b1, w2, b2):
 
 @fault(
     "feed_forward",
+    origin="tensorflow/tfjs#8224",
+    fails=("FFN-3", "FFN-2", "FFN-1"),
+    on=call([[2]], W1, B1, W2, B2),
+    hint="the activation is ReLU: max(0, z), which grows with z",
+)
+def gelu_without_its_factor(x, w1, b1, w2, b2):
+    """The activation is the gate of a GELU, approximated by tanh, without the factor z."""
+    z = x @ w1 + b1
+    return (0.5 * (1 + np.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3)))) @ w2 + b2
+
+
+@fault(
+    "feed_forward",
     fails=("FFN-2", "FFN-1"),
     on=call([[2]], W1, B1, W2, B2),
     hint="a unit that is off is exactly 0",
@@ -108,6 +121,28 @@ def small_units_dropped(x, w1, b1, w2, b2):
     """Hidden units below 0.001 are taken for off."""
     hidden = relu(x @ w1 + b1)
     return np.where(hidden < 0.001, 0, hidden) @ w2 + b2
+
+
+@fault(
+    "feed_forward",
+    fails=("FFN-3", "FFN-1"),
+    on=call([[8]], W1, B1, W2, B2),
+    hint="a unit that is on has no ceiling",
+)
+def relu_clipped_at_six(x, w1, b1, w2, b2):
+    """The activation is a ReLU clipped at 6."""
+    return np.clip(x @ w1 + b1, 0, 6) @ w2 + b2
+
+
+@fault(
+    "feed_forward",
+    fails=("FFN-3", "FFN-1"),
+    on=call([[2]], W1, B1, W2, B2),
+    hint="the activation is ReLU: a unit that is on is z itself",
+)
+def relu_squared(x, w1, b1, w2, b2):
+    """The activation is the square of a ReLU."""
+    return relu(x @ w1 + b1) ** 2 @ w2 + b2
 
 
 @fault(
@@ -191,6 +226,29 @@ def b1_forgotten(x, w1, b1, w2, b2):
 def b1_after_the_relu(x, w1, b1, w2, b2):
     """`b1` is added after the ReLU."""
     return (relu(x @ w1) + b1) @ w2 + b2
+
+
+@fault(
+    "feed_forward",
+    fails=("FFN-8", "FFN-1", "FFN-5", "FFN-9", "GEN-7"),
+    on=call([[2], [0]], W1, B1, W2, B2),
+    hint="b1 has a number for each unit, and goes along the last axis, also where there are as many positions",
+)
+def b1_down_the_positions(x, w1, b1, w2, b2):
+    """`b1` is added down the positions where there are as many as units."""
+    down = x.ndim > 1 and x.shape[-2] == len(b1)
+    return relu(x @ w1 + (b1[:, None] if down else b1)) @ w2 + b2
+
+
+@fault(
+    "feed_forward",
+    fails=("FFN-6", "FFN-5", "FFN-1"),
+    on=call([[0]], W1, [2, -2], W2, [0]),
+    hint="b1 is added whatever b2 is",
+)
+def b1_forgotten_where_b2_is_zero(x, w1, b1, w2, b2):
+    """Where b2 is zero the layers are taken to have no biases."""
+    return right(x, w1, b1, w2, b2) if b2.any() else relu(x @ w1) @ w2
 
 
 @fault(
@@ -320,6 +378,17 @@ def sum_restarted_after_512_units(x, w1, b1, w2, b2):
     """Beyond 512 units the second product starts anew with each block of 512, and only the last is kept."""
     hidden, start = relu(x @ w1 + b1), (len(b1) - 1) // 512 * 512
     return hidden[..., start:] @ w2[start:] + b2
+
+
+@fault(
+    "feed_forward",
+    fails=("FFN-1", "FFN-10", "FFN-5"),
+    on=sized(1, d_model=129),
+    hint="a pre-activation is a sum over all d_model features",
+)
+def features_beyond_128_lost(x, w1, b1, w2, b2):
+    """Only the first 128 features of x are read."""
+    return right(x, np.where(np.arange(len(w1))[:, None] < 128, w1, 0), b1, w2, b2)
 
 
 @fault(

@@ -101,6 +101,19 @@ def split_without_transposing(q, k, v, w_q, w_k, w_v, w_o, *, mask=None, causal=
 
 @fault(
     "multi_head_attention",
+    origin="jsbaan/transformer-from-scratch#6",
+    fails=("MHA-2", "MHA-11", "MHA-7", "MHA-1", "MHA-6"),
+    on=call(*[[[1, 2, 3, 4]] * 2] * 3, HALVES, HALVES, HALVES, np.eye(4)),
+    hint="a row of the merged heads belongs to one query: exchange the axes h and n, then reshape to [..., n, h d_v]",
+)
+def merged_without_transposing(q, k, v, w_q, w_k, w_v, w_o, *, mask=None, causal=False):
+    """The heads, `[h, n, d_v]`, are reshaped to `[n, h d_v]` without being transposed."""
+    heads = attend(project(q, w_q), project(k, w_k), project(v, w_v), visible(q, k, mask, causal))
+    return heads.reshape(*q.shape[:-1], len(w_v) * w_v.shape[-1]) @ w_o
+
+
+@fault(
+    "multi_head_attention",
     fails=("MHA-2", "MHA-6"),
     on=call(*[[[1, 2, 3, 4]] * 2] * 3, HALVES, HALVES, HALVES, np.eye(4)),
     hint="all features of the first head come first, then all of the second",
@@ -188,6 +201,18 @@ def first_projections_for_all(q, k, v, w_q, w_k, w_v, w_o, **options):
 
 @fault(
     "multi_head_attention",
+    fails=("MHA-3", "MHA-1", "MHA-6", "MHA-7"),
+    on=sized(),
+    hint="each head has keys and values of its own",
+)
+def keys_and_values_of_the_first_head(q, k, v, w_q, w_k, w_v, w_o, **options):
+    """All heads share the keys and values of the first, as in multi-query attention."""
+    w_k, w_v = (np.repeat(w[:1], len(w), axis=0) for w in (w_k, w_v))
+    return right(q, k, v, w_q, w_k, w_v, w_o, **options)
+
+
+@fault(
+    "multi_head_attention",
     fails=("MHA-1",),
     on=sized(h=8),
     hint="there are as many heads of keys and values as of queries",
@@ -228,6 +253,17 @@ def tail_of_eight_heads_lost(q, k, v, w_q, w_k, w_v, w_o, **options):
 
 @fault(
     "multi_head_attention",
+    fails=("MHA-3", "MHA-1", "MHA-8", "MHA-6"),
+    on=sized(h=17),
+    hint="every head counts, however many there are",
+)
+def heads_beyond_sixteen_lost(q, k, v, w_q, w_k, w_v, w_o, **options):
+    """Only the first sixteen heads are computed."""
+    return right(q, k, v, w_q, w_k, only(np.arange(len(w_v)) < 16, w_v), w_o, **options)
+
+
+@fault(
+    "multi_head_attention",
     fails=("MHA-1", "MHA-2"),
     on=sized(n=3, h=3),
     hint="which axis is that of the heads is known, and not to be guessed from its length",
@@ -251,6 +287,18 @@ def width_of_values_from_w_q(q, k, v, w_q, w_k, w_v, w_o, *, mask=None, causal=F
     """The heads are reshaped as if their values were as wide as their keys."""
     heads = attend(project(q, w_q), project(k, w_k), project(v, w_v), visible(q, k, mask, causal))
     return heads.swapaxes(-3, -2).reshape(*q.shape[:-1], len(w_q) * w_q.shape[-1]) @ w_o
+
+
+@fault(
+    "multi_head_attention",
+    fails=("MHA-5", "GEN-1", "MHA-1"),
+    on=sized(n=1, h=1),
+    hint="only the axis of the heads goes, and any other axis may have the length 1 too",
+)
+def single_head_squeezed(q, k, v, w_q, w_k, w_v, w_o, *, mask=None, causal=False):
+    """With one head every axis of length 1 is removed, as if it were the axis of the heads."""
+    heads = attend(project(q, w_q), project(k, w_k), project(v, w_v), visible(q, k, mask, causal))
+    return (heads.squeeze() if len(w_q) == 1 else merge(heads)) @ w_o
 
 
 # --- The output projection ----------------------------------------------------------------------------
@@ -282,6 +330,28 @@ def w_o_forgotten(q, k, v, w_q, w_k, w_v, w_o, **options):
 
 @fault(
     "multi_head_attention",
+    fails=("MHA-4", "MHA-1", "MHA-2", "MHA-6", "MHA-7"),
+    on=call(*[[[1, 0]]] * 3, PICK, PICK, [[[1], [0]], [[2], [0]]], [[0, 2], [6, 0]]),
+    hint="the heads stand on the left: they meet the rows of w_o, and there is no transpose",
+)
+def w_o_transposed(q, k, v, w_q, w_k, w_v, w_o, **options):
+    """A square w_o is applied transposed, as a layer that has a row for each output stores it."""
+    return right(q, k, v, w_q, w_k, w_v, w_o.T if w_o.shape[0] == w_o.shape[1] else w_o, **options)
+
+
+@fault(
+    "multi_head_attention",
+    fails=("MHA-4", "MHA-5", "MHA-1", "MHA-10", "MHA-18"),
+    on=sized(),
+    hint="the residual connection is no part of the attention",
+)
+def query_added(q, *data, **options):
+    """The queries' tokens are added to the result, as the residual connection around it would."""
+    return q + right(q, *data, **options)
+
+
+@fault(
+    "multi_head_attention",
     fails=("MHA-1",),
     on=call(*[[[1, 0]]] * 3, PICK, PICK, [[[1], [0]], [[2], [0]]], [[1, -1], [1, -1]]),
     hint="a head is gone where all its rows of w_o are zero, not where they sum to zero",
@@ -306,6 +376,19 @@ def scale_of_h(q, k, v, w_q, w_k, w_v, w_o, *, mask=None, causal=False):
     """The scale is 1/sqrt(h)."""
     allowed = visible(q, k, mask, causal)
     return merge(attend(project(q, w_q), project(k, w_k), project(v, w_v), allowed, scale=len(w_q) ** -0.5)) @ w_o
+
+
+@fault(
+    "multi_head_attention",
+    origin="lucidrains/vit-pytorch#65",
+    fails=("MHA-8", "MHA-1", "MHA-5"),
+    on=sized(),
+    hint="the scale is 1/sqrt(d_k), and d_k is the number of columns of w_q[i], not of q",
+)
+def scale_of_d_model(q, k, v, w_q, w_k, w_v, w_o, *, mask=None, causal=False):
+    """The scale is 1/sqrt(d_model)."""
+    allowed = visible(q, k, mask, causal)
+    return merge(attend(project(q, w_q), project(k, w_k), project(v, w_v), allowed, scale=q.shape[-1] ** -0.5)) @ w_o
 
 
 @fault(
@@ -372,6 +455,17 @@ def blocks_of_16_features_compared(q, k, v, w_q, *weights, **options):
 
 @fault(
     "multi_head_attention",
+    fails=("MHA-1", "MHA-5"),
+    on=sized(d_k=65),
+    hint="a score is a sum over all d_k features of a head",
+)
+def features_beyond_64_not_compared(q, k, v, w_q, *weights, **options):
+    """Scores are sums over the first 64 features of a head alone."""
+    return right(q, k, v, np.where(np.arange(w_q.shape[-1]) < 64, w_q, 0), *weights, **options)
+
+
+@fault(
+    "multi_head_attention",
     fails=("MHA-1",),
     on=sized(d_model=129),
     hint="a projection is a sum over all d_model features of a token",
@@ -406,6 +500,35 @@ def one_maximum_for_all_heads(q, k, v, w_q, w_k, w_v, w_o, *, mask=None, causal=
     scores = np.where(visible(q, k, mask, causal), scores, -np.inf)
     parts = np.exp(scores - scores.max(axis=(-3, -1), keepdims=True, initial=np.finfo(q.dtype).min))
     total = parts.sum(axis=-1, keepdims=True)
+    return merge(parts / np.where(total > 0, total, 1) @ project(v, w_v)) @ w_o
+
+
+@fault(
+    "multi_head_attention",
+    fails=("MHA-7", "MHA-1", "MHA-3", "MHA-5", "MHA-2"),
+    on=sized(),
+    hint="in each head the weights of the keys sum to one: the softmax goes along the keys",
+)
+def softmax_over_the_heads(q, k, v, w_q, w_k, w_v, w_o, *, mask=None, causal=False):
+    """The weights are normalised over the heads and not over the keys."""
+    scores = w_q.shape[-1] ** -0.5 * (project(q, w_q) @ project(k, w_k).swapaxes(-1, -2))
+    scores = np.where(visible(q, k, mask, causal), scores, -np.inf)
+    weights = softmax(scores.swapaxes(-3, -1)).swapaxes(-3, -1)
+    return merge(weights @ project(v, w_v)) @ w_o
+
+
+@fault(
+    "multi_head_attention",
+    fails=("MHA-7", "MHA-3", "MHA-1", "MHA-6"),
+    on=sized(),
+    hint="each head divides by the sum of its own weights",
+)
+def sum_of_the_first_head(q, k, v, w_q, w_k, w_v, w_o, *, mask=None, causal=False):
+    """The weights of all heads are divided by the sum of the first head's."""
+    scores = w_q.shape[-1] ** -0.5 * (project(q, w_q) @ project(k, w_k).swapaxes(-1, -2))
+    scores = np.where(visible(q, k, mask, causal), scores, -np.inf)
+    parts = np.exp(scores - scores.max(axis=-1, keepdims=True, initial=np.finfo(q.dtype).min))
+    total = parts.sum(axis=-1, keepdims=True)[..., :1, :, :]
     return merge(parts / np.where(total > 0, total, 1) @ project(v, w_v)) @ w_o
 
 
@@ -513,6 +636,17 @@ def values_forgotten_where_k_equals_v(q, k, v, w_q, w_k, w_v, w_o, **options):
 
 @fault(
     "multi_head_attention",
+    fails=("MHA-10", "MHA-1", "MHA-11", "MHA-12", "MHA-5"),
+    on=call([[0], [1]], [[0], [1]], [[0], [4]], [[[1]]], [[[2]]], [[[1]]], [[1]]),
+    hint="keys are projected by w_k, also where they come from the same tokens as the queries",
+)
+def keys_projected_as_queries_where_k_equals_q(q, k, v, w_q, w_k, w_v, w_o, **options):
+    """Where k equals q in every number, the projected queries serve as keys."""
+    return right(q, k, v, w_q, w_q if np.array_equal(q, k) else w_k, w_v, w_o, **options)
+
+
+@fault(
+    "multi_head_attention",
     origin="DaoyuanLi2816/Molecule-Generator#22",
     fails=("GEN-7", "MHA-1"),
     on=sized(2, n=3, m=3),
@@ -524,6 +658,22 @@ def attends_over_the_batch(q, k, v, *weights, mask=None, causal=False):
         first = (x.swapaxes(0, 1) for x in (q, k, v))
         return right(*first, *weights, causal=causal).swapaxes(0, 1)
     return right(q, k, v, *weights, mask=mask, causal=causal)
+
+
+@fault(
+    "multi_head_attention",
+    origin="ml-explore/mlx#3585",
+    fails=("MHA-12", "MHA-11", "MHA-1", "MHA-7", "MHA-5"),
+    on=sized(n=3),
+    hint="in each head queries are compared with keys: the axis of the heads stands before that of the tokens",
+)
+def attends_over_the_heads(q, k, v, w_q, w_k, w_v, w_o, *, mask=None, causal=False):
+    """Where n = m each token's heads attend to one another, in place of the tokens."""
+    if q.shape[-2] != k.shape[-2]:
+        return right(q, k, v, w_q, w_k, w_v, w_o, mask=mask, causal=causal)
+    queries, keys, values = (project(x, w).swapaxes(-3, -2) for x, w in ((q, w_q), (k, w_k), (v, w_v)))
+    # What may be attended to is said of tokens, and hides no head from another.
+    return attend(queries, keys, values, allowed=True).reshape(*q.shape[:-1], len(w_o)) @ w_o
 
 
 # --- Precision, range and size ------------------------------------------------------------------------
@@ -799,6 +949,19 @@ def mask_judged_by_first_entry(*data, mask=None, causal=False):
 
 @fault(
     "multi_head_attention",
+    fails=("MHA-13", "MHA-11", "MHA-15", "MHA-16", "MHA-18"),
+    on=sized(mask=[[T, T, T], [N, T, T]]),
+    hint="whether a mask hides anything is asked of all its rows",
+)
+def mask_judged_by_first_row(*data, mask=None, causal=False):
+    """A mask is dropped if it hides nothing from the first query."""
+    if mask is not None and mask[..., :1, :].all():
+        mask = None
+    return right(*data, mask=mask, causal=causal)
+
+
+@fault(
+    "multi_head_attention",
     fails=("MHA-13",),
     on=tenfold([1, 2, 4], mask=[[T, N, T]]),
     hint="a single query has a mask as any other",
@@ -824,6 +987,18 @@ def hidden_keys_at_minus_ten_thousand(q, k, v, w_q, w_k, w_v, w_o, *, mask=None,
 
 @fault(
     "multi_head_attention",
+    fails=("MHA-13", "MHA-16", "MHA-14", "MHA-15", "MHA-18"),
+    on=tenfold([1, 2, 4], mask=[[T, N, T]]),
+    hint="the score of a hidden key is -inf: a score of 0 has a weight",
+)
+def hidden_scores_zeroed(q, k, v, w_q, w_k, w_v, w_o, *, mask=None, causal=False):
+    """The scores of hidden keys are multiplied by 0 before the softmax, which leaves them a weight."""
+    scores = w_q.shape[-1] ** -0.5 * (project(q, w_q) @ project(k, w_k).swapaxes(-1, -2))
+    return merge(softmax(scores * visible(q, k, mask, causal)) @ project(v, w_v)) @ w_o
+
+
+@fault(
+    "multi_head_attention",
     origin="pytorch/pytorch#86120",
     fails=("MHA-13",),
     on=sized(n=3, mask=[[T, T, N], [T, T, N], [T, T, N]]),
@@ -834,6 +1009,22 @@ def padded_queries_zeroed(q, k, v, *weights, mask=None, causal=False):
     result = right(q, k, v, *weights, mask=mask, causal=causal)
     if mask is not None and mask.shape[-2] == mask.shape[-1]:
         result = np.where(mask.any(axis=-2)[..., None], result, 0)
+    return result
+
+
+@fault(
+    "multi_head_attention",
+    origin="pytorch/pytorch#97111",
+    fails=("GEN-1", "MHA-13", "MHA-16"),
+    on=sized(n=3, mask=[[T, T, N], [T, T, N], [T, T, N]]),
+    hint="the mask hides keys, and the result has a row for each query",
+)
+def result_cut_behind_padding(q, k, v, *weights, mask=None, causal=False):
+    """Where n = m, rows whose keys at the end are hidden from every query are cut off the result."""
+    result = right(q, k, v, *weights, mask=mask, causal=causal)
+    if mask is not None and mask.shape[-2] == mask.shape[-1]:
+        seen = np.flatnonzero(mask.any(axis=tuple(range(mask.ndim - 1))))
+        result = result[..., : seen.max(initial=-1) + 1, :]
     return result
 
 
@@ -849,6 +1040,18 @@ def padded_queries_zeroed(q, k, v, *weights, mask=None, causal=False):
 def causal_lost_beside_mask(*data, mask=None, causal=False):
     """The causal order is dropped where a mask is given."""
     return right(*data, mask=mask, causal=causal and mask is None)
+
+
+@fault(
+    "multi_head_attention",
+    origin="pytorch/pytorch#131254",
+    fails=("MHA-15", "MHA-16", "MHA-18"),
+    on=tenfold([1, 2, 4], mask=[[T, T, T], [N, T, T], [N, T, T]], causal=True),
+    hint="a key is seen where the mask and the causal order both allow it",
+)
+def mask_lost_beside_causal(*data, mask=None, causal=False):
+    """The mask is dropped where causal is set."""
+    return right(*data, mask=None if causal else mask, causal=causal)
 
 
 @fault(
@@ -971,6 +1174,17 @@ def single_key_always_seen(q, k, v, *weights, mask=None, causal=False):
     if k.shape[-2] == 1:
         mask = None
     return right(q, k, v, *weights, mask=mask, causal=causal)
+
+
+@fault(
+    "multi_head_attention",
+    fails=("MHA-19",),
+    on=tenfold([1, np.nan, 4], mask=[[T, N, T]]),
+    hint="what a hidden key makes NaN stays NaN, or the key is left out: no other number stands for it",
+)
+def nan_cleaned(*data, **options):
+    """The result goes through nan_to_num."""
+    return np.nan_to_num(right(*data, **options))
 
 
 @fault(

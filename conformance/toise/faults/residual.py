@@ -62,6 +62,17 @@ def sum_normalised(x, sublayer):
 
 @fault(
     "residual",
+    fails=("RES-6", "RES-1", "RES-2", "RES-3"),
+    on=call([[1, -2]], [[2, -4]]),
+    hint="nothing follows the sum, and it is of either sign",
+)
+def relu_after_the_sum(x, sublayer):
+    """A ReLU follows the sum."""
+    return np.maximum(x + sublayer(x), 0)
+
+
+@fault(
+    "residual",
     fails=("RES-4", "RES-1"),
     on=call([[1, 3]], [[1, 1]]),
     hint="the sublayer is given x itself; a normalisation before it belongs to the sublayer",
@@ -91,6 +102,17 @@ def added_to_itself(x, sublayer):
 def output_halved(x, sublayer):
     """The output is halved before it is added."""
     return x + sublayer(x) / 2
+
+
+@fault(
+    "residual",
+    fails=("RES-1", "RES-2", "RES-3"),
+    on=call([[1, -2]], [[2, -4]]),
+    hint="the sum is the result, whatever its variance",
+)
+def root_of_half(x, sublayer):
+    """The sum is multiplied by sqrt(1/2), to keep its variance."""
+    return (x + sublayer(x)) * 0.5**0.5
 
 
 @fault(
@@ -206,6 +228,17 @@ def sublayer_given_rows(x, sublayer):
 
 @fault(
     "residual",
+    fails=("RES-4",),
+    on=call([[1, 2]], [[10, 20]]),
+    hint="the sublayer is given x in the dtype that it has",
+)
+def sublayer_given_float64(x, sublayer):
+    """The sublayer is given x in float64."""
+    return x + sublayer(x.astype(np.float64)).astype(x.dtype)
+
+
+@fault(
+    "residual",
     fails=("RES-1", "RES-5"),
     on=call([[1, 2]], [[10, 20]]),
     hint="the sublayer takes its argument by position",
@@ -285,6 +318,30 @@ def added_in_place_to_a_view(x, sublayer):
 
 @fault(
     "residual",
+    fails=("GEN-4", "RES-8", "GEN-10", "GEN-6"),
+    on=call([[1, 2]], [[10, 20]]),
+    hint="x belongs to the caller: add into an array of its own",
+)
+def written_into_x(x, sublayer):
+    """The output is added in place to the caller's x."""
+    x += sublayer(x)
+    return x
+
+
+@fault(
+    "residual",
+    fails=("GEN-10",),
+    on=call([[1, 2]], [[0, 0]]),
+    hint="the result has memory of its own, also where there is nothing to add",
+)
+def x_returned_for_zeros(x, sublayer):
+    """Where the output is zero, x itself is returned."""
+    output = sublayer(x)
+    return x + output if output.any() else x
+
+
+@fault(
+    "residual",
     fails=("GEN-5",),
     on=(call([[1]], [[10]]), call([[2]], [[10]])),
     hint="each result has memory of its own",
@@ -328,6 +385,17 @@ def stream_in_bfloat16(x, sublayer):
 
 @fault(
     "residual",
+    fails=("RES-6", "RES-1"),
+    on=call([[2.0**17]], [[1]]),
+    hint="the sum has no range but that of the dtype",
+)
+def clipped_at_65504(x, sublayer):
+    """The sum is clipped to 65504 either way, the range of float16."""
+    return np.clip(x + sublayer(x), -65504, 65504)
+
+
+@fault(
+    "residual",
     fails=("RES-1",),
     on=call(normal(1, 257), normal(1, 257, seed=1)),
     hint="the features behind the last whole vector count too",
@@ -348,6 +416,19 @@ def tail_of_wide_rows_not_added(x, sublayer):
 def rows_beyond_256_not_added(x, sublayer):
     """Beyond 256 positions, those behind the last whole block of 256 get no output."""
     return x + np.where(before(x, 256), sublayer(x), 0)
+
+
+@fault(
+    "residual",
+    fails=("RES-1", "RES-7", "GEN-7"),
+    on=call(normal(130, 256), normal(130, 256, seed=1)),
+    hint="an offset needs more bits than 16 where there are more numbers",
+)
+def offsets_in_sixteen_bits(x, sublayer):
+    """Offsets into the output have 16 bits, and beyond 32768 numbers they wrap around."""
+    output = sublayer(x)
+    offset = np.arange(output.size) % 2**15
+    return x + output.ravel()[offset].reshape(x.shape)
 
 
 @fault(
