@@ -3,6 +3,7 @@
 Each mistake is made in one operation, where it is most plausible.  What stands around it is the reference's own.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,32 @@ def batch_of_one_squeezed(logits, tokens):
     """A leading axis of length 1 is lost."""
     y = right.sequence_log_prob(logits, tokens)
     return y[0] if y.shape[:1] == (1,) else y
+
+
+@fault(
+    "multi_head_attention",
+    fails=("GEN-1", "MHA-1", "GEN-7"),
+    on=call(np.ones((2, 1, 1, 2)), np.ones((2, 1, 1, 2)), normal(2, 1, 1, 2), [EYE], [EYE], [EYE], EYE),
+    hint="the leading axes of the result are those of q",
+)
+def leading_axes_flattened(q, *others, **options):
+    """Leading axes are flattened into one and not restored."""
+    y = right.multi_head_attention(q, *others, **options)
+    return y.reshape(math.prod(y.shape[:-2]), *y.shape[-2:]) if y.ndim > 3 else y
+
+
+@fault(
+    "layer_norm",
+    fails=("GEN-1", "LN-1", "GEN-7", "LN-7"),
+    on=call([[1, 3], [1, 3]], [1, 1], [0, 0]),
+    hint="rows that are equal are rows all the same, which broadcasting hides",
+)
+def one_row_for_all(x, gamma, beta, *, eps=1e-5):
+    """Where all rows are equal, one of them is returned for all."""
+    rows = x.reshape(-1, x.shape[-1])
+    if len(rows) > 1 and (rows == rows[0]).all():
+        return right.layer_norm(rows[0], gamma, beta, eps=eps)
+    return right.layer_norm(x, gamma, beta, eps=eps)
 
 
 @fault(
@@ -247,6 +274,33 @@ def zero_input_divided(x, w1, b1, w2, b2):
 
 
 @fault(
+    "feed_forward",
+    fails=("GEN-3", "FFN-1", "FFN-2", "FFN-3"),
+    on=call([[2.0**40]], [[2.0**40]], [0], [[2.0**-40]], [0]),
+    hint="a square may overflow where the number itself does not",
+)
+def relu_by_square_root(x, w1, b1, w2, b2):
+    """ReLU is computed from the root of a square, which overflows."""
+    hidden = x @ w1 + b1
+    return (hidden + np.sqrt(hidden**2)) / 2 @ w2 + b2
+
+
+@fault(
+    "sequence_log_prob",
+    fails=("AR-7", "GEN-3", "AR-1"),
+    on=call([[0, 1000], [0, 0]], [0, 1]),
+    hint="an exponential that is too small for the dtype is zero, and no error",
+)
+def underflow_raises(logits, tokens):
+    """An exponential that underflows raises an exception."""
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    with np.errstate(under="raise"):
+        parts = np.exp(shifted)
+    steps = np.take_along_axis(shifted[..., :-1, :], tokens[..., 1:, None], axis=-1)
+    return (steps - np.log(parts.sum(axis=-1, keepdims=True))[..., :-1, :]).sum(axis=(-2, -1))
+
+
+@fault(
     "attention",
     fails=("GEN-1", "ATT-1"),
     on=call(np.ones((1, 9)), np.ones((1, 9)), [[1, 2]]),
@@ -343,6 +397,49 @@ def logits_shifted_in_place(logits, tokens):
 
 
 @fault(
+    "sequence_log_prob",
+    fails=("GEN-4", "AR-11"),
+    on=call([[0, -np.inf], [1, 0]], [0, 0]),
+    hint="a logit of minus infinity is a valid one, and the array is the caller's",
+)
+def impossible_tokens_overwritten(logits, tokens):
+    """Logits of minus infinity are made finite in place."""
+    impossible = np.isneginf(logits)
+    if impossible.any():
+        logits[impossible] = np.finfo(logits.dtype).min
+    return right.sequence_log_prob(logits, tokens)
+
+
+@fault(
+    "multi_head_attention",
+    fails=("GEN-4", "GEN-6"),
+    on=call([[1, 0]], [[1, 0], [0, 1]], [[1, 2], [3, 5]], [EYE], [EYE], [EYE], EYE),
+    hint="weights belong to the caller, and are used again; scale a copy, or the scores",
+)
+def scale_folded_into_weights(q, k, v, w_q, w_k, w_v, w_o, **options):
+    """The scale is multiplied into the caller's w_q."""
+    w_q *= w_q.shape[-1] ** -0.5
+    heads = [right.attention(q @ w_q[i], k @ w_k[i], v @ w_v[i], scale=1.0, **options) for i in range(len(w_q))]
+    return np.concatenate(heads, axis=-1) @ w_o
+
+
+@fault(
+    "feed_forward",
+    fails=("GEN-4", "GEN-6"),
+    on=call([[1, 2], [3, 4]], EYE[:, :1], [1], EYE[:1], [0, 0]),
+    hint="memory that is large enough is not free because of that",
+)
+def product_written_into_x(x, w1, b1, w2, b2):
+    """Where hidden units fit into x, they are written there."""
+    hidden = np.maximum(x @ w1 + b1, 0)
+    if hidden.shape[-1] <= x.shape[-1]:
+        place = x[..., : hidden.shape[-1]]
+        place[...] = hidden
+        hidden = place
+    return hidden @ w2 + b2
+
+
+@fault(
     "residual",
     fails=("GEN-4",),
     on=call([[1, 2]], [[3, 4]]),
@@ -366,6 +463,20 @@ def large_input_in_place(x, gamma, beta, *, eps=1e-5):
         return right.layer_norm(x, gamma, beta, eps=eps)
     x -= x.mean(axis=-1, keepdims=True)
     return gamma * x / np.sqrt((x**2).mean(axis=-1, keepdims=True) + eps) + beta
+
+
+@fault(
+    "layer_norm",
+    fails=("GEN-4", "GEN-6"),
+    on=call([[1, 3]], [1, 1], [0, 0]),
+    hint="a cast to the dtype that an array has already may return the array itself",
+)
+def alias_centred_in_place(x, gamma, beta, *, eps=1e-5):
+    """A cast to float32 that copies nothing is centred in place."""
+    wide = x.astype(np.result_type(x.dtype, np.float32), copy=False)
+    wide -= wide.mean(axis=-1, keepdims=True)
+    y = gamma * wide / np.sqrt((wide**2).mean(axis=-1, keepdims=True) + eps) + beta
+    return y.astype(x.dtype, copy=False)
 
 
 # --- Earlier calls ------------------------------------------------------------------------------------
@@ -476,6 +587,46 @@ def cached_by_text():
 @fault(
     "layer_norm",
     stateful=True,
+    fails=("GEN-5", "GEN-6"),
+    on=(call([[1, 3]], [1, 1], [0, 0], eps=3), call([[3, 1]], [1, 1], [0, 0], eps=3)),
+    hint="by what a kept result is found again: a buffer is filled anew, and memory that was freed is handed out again",
+)
+def cached_by_address():
+    """A result is kept for each address and shape."""
+    kept: dict[Any, Any] = {}
+
+    def layer_norm(x, gamma, beta, *, eps=1e-5):
+        key = (*((a.__array_interface__["data"][0], a.shape) for a in (x, gamma, beta)), eps)
+        if key not in kept:
+            kept[key] = right.layer_norm(x, gamma, beta, eps=eps)
+        return kept[key].copy()
+
+    return layer_norm
+
+
+@fault(
+    "residual",
+    stateful=True,
+    fails=("GEN-5", "RES-1", "RES-2", "RES-3", "RES-5"),
+    on=(call([[1, 2]], [[3, 4]]), call([[1, 5]], [[3, 4]])),
+    hint="by what a kept result is found again: one number does not stand for an array, nor for a sublayer",
+)
+def cached_by_first_number():
+    """A result is kept for each shape and first number of x."""
+    kept: dict[Any, Any] = {}
+
+    def residual(x, sublayer):
+        key = (x.shape, *x.reshape(-1)[:1].tolist())
+        if key not in kept:
+            kept[key] = x + sublayer(x)
+        return kept[key].copy()
+
+    return residual
+
+
+@fault(
+    "layer_norm",
+    stateful=True,
     fails=("LN-10",),
     on=(call([[1, -1]], [1, 1], [0, 0], eps=0.5), call([[1, -1]], [1, 1], [0, 0], eps=3)),
     hint="by what a kept result is found again: the options belong to it",
@@ -534,6 +685,27 @@ def prepacked_weights_by_address():
         return right.feed_forward(x, pack(w1), b1, pack(w2), b2)
 
     return feed_forward
+
+
+@fault(
+    "multi_head_attention",
+    stateful=True,
+    fails=("GEN-5", "MHA-1", "MHA-4", "MHA-6", "MHA-7"),
+    on=(
+        call([[1, 0]], [[1, 0]], [[1, 2]], [EYE], [EYE], [EYE], EYE),
+        call([[1, 0]], [[1, 0]], [[1, 2]], [EYE], [EYE], [2 * EYE], EYE),
+    ),
+    hint="weights of equal shapes are those of another layer",
+)
+def weights_packed_once():
+    """Weights are packed at the first call of each shape."""
+    packed: dict[Any, Any] = {}
+
+    def multi_head_attention(q, k, v, *weights, **options):
+        copies = packed.setdefault(tuple(w.shape for w in weights), [w.copy() for w in weights])
+        return right.multi_head_attention(q, k, v, *copies, **options)
+
+    return multi_head_attention
 
 
 @fault(
@@ -718,6 +890,44 @@ def eps_of_first_call():
     return layer_norm
 
 
+@fault(
+    "causal_mask",
+    stateful=True,
+    fails=("GEN-5", "CAU-6", "CAU-8", "CAU-10", "CAU-1"),
+    on=(call(2), call(2, m=3)),
+    hint="what is worked out at the first call and kept: the offset belongs to n and m",
+)
+def offset_kept_for_n():
+    """The offset m - n is kept for each n."""
+    offsets: dict[int, int] = {}
+
+    def causal_mask(n, m=None):
+        m = n if m is None else m
+        return np.tri(n, m, offsets.setdefault(n, m - n), dtype=bool)
+
+    return causal_mask
+
+
+@fault(
+    "feed_forward",
+    stateful=True,
+    fails=("GEN-5", "FFN-1", "FFN-7", "FFN-8", "GEN-7"),
+    on=(call([[1, 2]], EYE, [1, 1], EYE, [0, 0]), call([[1, 2], [3, 4]], EYE, [1, 1], EYE, [0, 0])),
+    hint="how much room there is: it was set aside at the first call",
+)
+def capacity_of_first_call():
+    """Rows beyond those of the first call of that width are left out."""
+    capacity: dict[int, int] = {}
+
+    def feed_forward(x, w1, b1, w2, b2):
+        y = right.feed_forward(x, w1, b1, w2, b2)
+        rows = y.reshape(x.size // x.shape[-1], x.shape[-1])
+        rows[capacity.setdefault(x.shape[-1], len(rows)) :] = 0
+        return rows.reshape(x.shape)
+
+    return feed_forward
+
+
 # --- Memory layout ------------------------------------------------------------------------------------
 
 
@@ -767,6 +977,22 @@ def flattened_in_memory_order(x, w1, b1, w2, b2):
 
 
 @fault(
+    "feed_forward",
+    fails=("GEN-6", "FFN-10"),
+    on=call([[1, 2], [3, 5]], [[1, 2], [3, 5]], [0, 0], EYE, [0, 0]),
+    hint="the order of the memory is not the order of the axes: an array in column order is not transposed",
+)
+def fortran_weights_transposed(x, w1, b1, w2, b2):
+    """Square weights in column order are transposed."""
+
+    def in_rows(w):
+        columns = w.flags.f_contiguous and not w.flags.c_contiguous
+        return w.T if columns and len(w) == len(w.T) else w
+
+    return right.feed_forward(x, in_rows(w1), b1, in_rows(w2), b2)
+
+
+@fault(
     "sequence_log_prob",
     fails=("GEN-6",),
     on=call([[0, 1], [3, 0], [0, 0]], [0, 1, 1]),
@@ -800,6 +1026,33 @@ def expanded_mask_ignored(q, k, v, *, mask=None, causal=False, scale=None):
     if mask is not None and 0 in mask.strides:
         mask = None
     return right.attention(q, k, v, mask=mask, causal=causal, scale=scale)
+
+
+@fault(
+    "residual",
+    fails=("GEN-6",),
+    on=call([[1, 2], [1, 2]], [[3, 4], [5, 6]]),
+    hint="an array that is expanded has a step of zero, and as many rows as its shape says",
+)
+def expanded_rows_left_out(x, sublayer):
+    """Of an array expanded along its first axis one row is processed."""
+    y = x + sublayer(x)
+    if x.ndim > 1 and x.strides[0] == 0:
+        y[1:] = 0
+    return y
+
+
+@fault(
+    "mlm_loss",
+    fails=("GEN-6",),
+    on=call([[0, 1]], [0], [True]),
+    hint="an array that is only read need not be writable",
+)
+def read_only_refused(logits, labels, selected):
+    """Arrays that cannot be written into are refused."""
+    if not all(array.flags.writeable for array in (logits, labels, selected)):
+        raise ValueError("buffer source array is read-only")
+    return right.mlm_loss(logits, labels, selected)
 
 
 # --- The entries of a batch ---------------------------------------------------------------------------
@@ -878,6 +1131,31 @@ def tail_of_large_arrays(x, sublayer):
     return x + np.where(added, sublayer(x), 0)
 
 
+@fault(
+    "residual",
+    fails=("RES-1", "RES-7", "RES-3", "GEN-7"),
+    on=call(normal(258, 2), normal(258, 2, seed=1)),
+    hint="the index of a position in the second block of 256",
+)
+def blocks_of_rows_mixed(x, sublayer):
+    """Beyond 256 positions the output of the first block is added again."""
+    output = sublayer(x)
+    rows = output.reshape(x.size // x.shape[-1], x.shape[-1])
+    return x + rows[np.arange(len(rows)) % 256].reshape(x.shape)
+
+
+@fault(
+    "feed_forward",
+    fails=("GEN-7", "FFN-7", "FFN-1"),
+    on=call([[1, 0.0009765625], [1000, 1]], EYE, [0, 0], EYE, [0, 0]),
+    hint="how many numbers share a scale: 16 bits of the largest are few for the others",
+)
+def one_scale_for_the_batch(x, w1, b1, w2, b2):
+    """X is quantised to 16 bits with one scale for the whole batch."""
+    step = np.abs(x).max(initial=0) / 32767 or 1
+    return right.feed_forward((np.rint(x / step) * step).astype(x.dtype), w1, b1, w2, b2)
+
+
 # --- Nothing at all -----------------------------------------------------------------------------------
 
 
@@ -937,6 +1215,17 @@ def reshape_of_nothing(x, w1, b1, w2, b2):
     return right.feed_forward(rows, w1, b1, w2, b2).reshape(x.shape)
 
 
+@fault(
+    "layer_norm",
+    fails=("GEN-8", "GEN-1"),
+    on=call(np.zeros((0, 2)), [1, 1], [0, 0]),
+    hint="nothing has a shape too",
+)
+def empty_loses_axes(x, gamma, beta, *, eps=1e-5):
+    """An empty input gives an array of one axis."""
+    return right.layer_norm(x, gamma, beta, eps=eps) if x.size else np.empty(0, x.dtype)
+
+
 # --- Malformed calls ----------------------------------------------------------------------------------
 
 
@@ -950,6 +1239,17 @@ def parameters_cut(x, gamma, beta, *, eps=1e-5):
     """Gamma and beta are cut to the length of the rows."""
     d = x.shape[-1]
     return right.layer_norm(x, gamma[:d], beta[:d], eps=eps)
+
+
+@fault(
+    "feed_forward",
+    fails=("GEN-9",),
+    on=call([[1, 3]], EYE, [0], EYE, [0, 0]),
+    hint="np.resize repeats an array until it is long enough",
+)
+def bias_repeated(x, w1, b1, w2, b2):
+    """Biases of another length are repeated or cut to fit."""
+    return right.feed_forward(x, w1, np.resize(b1, w1.shape[-1]), w2, np.resize(b2, w2.shape[-1]))
 
 
 @fault(
@@ -1106,6 +1406,18 @@ def order_by_parity():
     return mlm_loss
 
 
+@fault(
+    "feed_forward",
+    fails=("GEN-11",),
+    on=call(normal(8, 8), normal(8, 300, seed=1), normal(300, seed=2), normal(300, 8, seed=3), normal(8, seed=4)),
+    hint="the order in which hidden units are added up, as by atomic additions",
+)
+def units_in_random_order(x, w1, b1, w2, b2):
+    """Hidden units are summed in random order."""
+    order = np.random.permutation(len(w2))
+    return right.feed_forward(x, w1[:, order], b1[order], w2[order], b2)
+
+
 # --- Precision ----------------------------------------------------------------------------------------
 
 
@@ -1154,6 +1466,20 @@ def stream_in_half(x, sublayer):
 def labels_in_half(logits, labels, selected):
     """Labels go through float16, which has no odd number above 2048."""
     return right.mlm_loss(logits, labels.astype(np.float16).astype(np.int64), selected)
+
+
+@fault(
+    "sequence_log_prob",
+    fails=("AR-1", "AR-5"),
+    on=call([[0, 1], [0, 0]], [0, 1]),
+    hint="the dtype in which exponentials are added up",
+)
+def sum_in_bfloat16(logits, tokens):
+    """The sum of exponentials is kept in bfloat16."""
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    total = to_bfloat16(np.exp(shifted).sum(axis=-1, keepdims=True))
+    steps = np.take_along_axis((shifted - np.log(total))[..., :-1, :], tokens[..., 1:, None], axis=-1)
+    return steps.sum(axis=(-2, -1))
 
 
 @fault(

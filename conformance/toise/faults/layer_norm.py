@@ -29,6 +29,19 @@ def eps_outside_root(x, gamma, beta, *, eps=1e-5):
 
 @fault(
     "layer_norm",
+    origin="harvardnlp/annotated-transformer#119",
+    fails=("LN-13", "LN-2", "LN-3", "LN-1", "LN-12"),
+    on=call([[1, -1]], [1, 1], [0, 0], eps=0.5),
+    hint="torch's std divides by d - 1, and eps belongs inside the root",
+)
+def annotated_transformer(x, gamma, beta, *, eps=1e-5):
+    """The standard deviation divides by d - 1, and eps is added to it outside the root."""
+    mean, deviation = x.mean(axis=-1, keepdims=True), x.std(axis=-1, keepdims=True, ddof=1)
+    return gamma * (x - mean) / (deviation + eps) + beta
+
+
+@fault(
+    "layer_norm",
     origin="VeriSilicon/TIM-VX#589",
     fails=("LN-4", "LN-3"),
     on=call([[14, 14]], [1, 1], [0.5, -2]),
@@ -476,6 +489,20 @@ def odd_block_dropped(x, gamma, beta, *, eps=1e-5):
     return gamma * (x - mean) / np.sqrt(variance + eps) + beta
 
 
+@fault(
+    "layer_norm",
+    fails=("LN-1", "LN-5", "LN-13", "LN-4", "LN-12"),
+    on=call([[1, 2, 6]], [1, 1, 1], [0, 0, 0]),
+    hint="the length by which sums are divided: d, not that of the block that holds the row",
+)
+def divided_by_padded_length(x, gamma, beta, *, eps=1e-5):
+    """The sums are divided by d rounded up to a power of two."""
+    padded = 2 ** (x.shape[-1] - 1).bit_length()
+    mean = x.sum(axis=-1, keepdims=True) / padded
+    variance = ((x - mean) ** 2).sum(axis=-1, keepdims=True) / padded
+    return gamma * (x - mean) / np.sqrt(variance + eps) + beta
+
+
 # --- The variance -------------------------------------------------------------------------------------
 
 
@@ -495,6 +522,19 @@ def variance_in_one_pass(x, gamma, beta, *, eps=1e-5):
 
 @fault(
     "layer_norm",
+    fails=("LN-11", "LN-5", "LN-1"),
+    on=call([[10000, 10001, 10002, 10003]], np.ones(4), np.zeros(4)),
+    hint="a limit at zero hides what E[x^2] - E[x]^2 has lost; take the mean away before squaring",
+)
+def variance_in_one_pass_clamped(x, gamma, beta, *, eps=1e-5):
+    """The variance is E[x^2] - E[x]^2, cut off at zero."""
+    mean = x.mean(axis=-1, keepdims=True)
+    variance = np.maximum((x**2).mean(axis=-1, keepdims=True) - mean**2, 0)
+    return gamma * (x - mean) / np.sqrt(variance + eps) + beta
+
+
+@fault(
+    "layer_norm",
     fails=("LN-11", "LN-1"),
     on=call(3000 + normal(1, 512), np.ones(512), np.zeros(512)),
     hint="how the variance of long rows is computed: E[x^2] - E[x]^2 loses its digits",
@@ -504,6 +544,19 @@ def one_pass_for_long_rows(x, gamma, beta, *, eps=1e-5):
     mean, variance = x.mean(axis=-1, keepdims=True), x.var(axis=-1, keepdims=True)
     if x.shape[-1] >= 512:
         variance = np.maximum((x**2).mean(axis=-1, keepdims=True) - mean**2, 0)
+    return gamma * (x - mean) / np.sqrt(variance + eps) + beta
+
+
+@fault(
+    "layer_norm",
+    origin="allenai/allennlp#953",
+    fails=("LN-2", "LN-13", "LN-1", "LN-12", "LN-4"),
+    on=call([[1, -1]], [1, 1], [0, 0], eps=0.5),
+    hint="the divisor of the sum of squares: d; torch's var has d - 1 unless told otherwise",
+)
+def variance_over_d_minus_1(x, gamma, beta, *, eps=1e-5):
+    """The sum of squares is divided by d - 1."""
+    mean, variance = x.mean(axis=-1, keepdims=True), x.var(axis=-1, keepdims=True, ddof=1)
     return gamma * (x - mean) / np.sqrt(variance + eps) + beta
 
 
@@ -533,6 +586,18 @@ def mean_of_squares(x, gamma, beta, *, eps=1e-5):
 
 @fault(
     "layer_norm",
+    origin="keras-team/keras#22393",
+    fails=("LN-5", "LN-13", "LN-4", "LN-1", "LN-12"),
+    on=call([[1, 3]], [1, 1], [0, 0]),
+    hint="the mean is taken away from x too, and not only in the variance",
+)
+def not_centred(x, gamma, beta, *, eps=1e-5):
+    """The mean is taken away in the variance and not from x."""
+    return gamma * x / np.sqrt(x.var(axis=-1, keepdims=True) + eps) + beta
+
+
+@fault(
+    "layer_norm",
     fails=("LN-5", "LN-4"),
     on=call([[1, 3]], [1, 1], [0, 0]),
     hint="layer normalisation takes the mean away; RMS normalisation does not",
@@ -553,6 +618,57 @@ def mean_absolute_deviation(x, gamma, beta, *, eps=1e-5):
     centred = x - x.mean(axis=-1, keepdims=True)
     deviation = np.abs(centred).mean(axis=-1, keepdims=True)
     return gamma * centred / np.sqrt(deviation**2 + eps) + beta
+
+
+@fault(
+    "layer_norm",
+    fails=("LN-6", "LN-13", "LN-1", "LN-3", "LN-12"),
+    on=call([[2, -2]], [1, 1], [0, 0], eps=3),
+    hint="the spread is a root: of the variance plus eps",
+)
+def variance_not_rooted(x, gamma, beta, *, eps=1e-5):
+    """Rows are divided by the variance plus eps, without a root."""
+    mean, variance = x.mean(axis=-1, keepdims=True), x.var(axis=-1, keepdims=True)
+    return gamma * (x - mean) / (variance + eps) + beta
+
+
+@fault(
+    "layer_norm",
+    origin="131250208/TPlinker-joint-extraction#37",
+    fails=("LN-6", "LN-13", "LN-1", "LN-3", "LN-12"),
+    on=call([[1, -1]], [1, 1], [0, 0], eps=3),
+    hint="the exponent of variance plus eps: 1/2, not 2",
+)
+def variance_plus_eps_squared(x, gamma, beta, *, eps=1e-5):
+    """Rows are divided by the square of variance plus eps, where the root belongs."""
+    mean, variance = x.mean(axis=-1, keepdims=True), x.var(axis=-1, keepdims=True)
+    return gamma * (x - mean) / (variance + eps) ** 2 + beta
+
+
+@fault(
+    "layer_norm",
+    fails=("LN-6", "LN-13", "LN-1", "LN-3", "LN-12"),
+    on=call([[2, -2]], [1, 1], [0, 0], eps=3),
+    hint="whether the root or its reciprocal is what rows are multiplied by",
+)
+def multiplied_by_spread(x, gamma, beta, *, eps=1e-5):
+    """Rows are multiplied by the root in place of being divided by it."""
+    mean, variance = x.mean(axis=-1, keepdims=True), x.var(axis=-1, keepdims=True)
+    return gamma * (x - mean) * np.sqrt(variance + eps) + beta
+
+
+@fault(
+    "layer_norm",
+    fails=("LN-13", "LN-6", "LN-3", "LN-1"),
+    on=call([[1, -1]], [1, 1], [0, 0], eps=3),
+    hint="how often rows are normalised: each time eps takes something away",
+)
+def normalised_twice(x, gamma, beta, *, eps=1e-5):
+    """Rows are normalised, and what comes out is normalised again."""
+    for _ in range(2):
+        mean, variance = x.mean(axis=-1, keepdims=True), x.var(axis=-1, keepdims=True)
+        x = (x - mean) / np.sqrt(variance + eps)
+    return gamma * x + beta
 
 
 @fault(
@@ -714,6 +830,19 @@ def zero_gamma_taken_for_one(x, gamma, beta, *, eps=1e-5):
 
 @fault(
     "layer_norm",
+    fails=("LN-8", "LN-1"),
+    on=call([[1, 3]], [1.000009, 1], [0, 0]),
+    hint="np.allclose calls numbers equal that differ in their sixth digit",
+)
+def gamma_near_one_taken_for_one(x, gamma, beta, *, eps=1e-5):
+    """A gamma that is near 1 throughout is not applied."""
+    mean, variance = x.mean(axis=-1, keepdims=True), x.var(axis=-1, keepdims=True)
+    normalised = (x - mean) / np.sqrt(variance + eps)
+    return normalised + beta if np.allclose(gamma, 1) else gamma * normalised + beta
+
+
+@fault(
+    "layer_norm",
     fails=("LN-8",),
     on=call([[1, 3]], [2, 4], [0, 0]),
     hint="gamma multiplies what is normalised, and takes no part in mean and variance",
@@ -737,6 +866,34 @@ def gamma_of_the_row(x, gamma, beta, *, eps=1e-5):
     if x.ndim > 1 and x.shape[-2] == x.shape[-1]:
         gamma, beta = gamma[:, None], beta[:, None]
     return gamma * (x - mean) / np.sqrt(variance + eps) + beta
+
+
+@fault(
+    "layer_norm",
+    fails=("LN-8", "LN-9", "LN-1"),
+    on=call(normal(1, 33), np.arange(33), np.arange(33)),
+    hint="the index by which gamma and beta of feature 32 are read",
+)
+def parameters_wrap_at_32(x, gamma, beta, *, eps=1e-5):
+    """Gamma and beta begin again after 32 features."""
+    mean, variance = x.mean(axis=-1, keepdims=True), x.var(axis=-1, keepdims=True)
+    slot = np.arange(x.shape[-1]) % 32
+    return gamma[slot] * (x - mean) / np.sqrt(variance + eps) + beta[slot]
+
+
+@fault(
+    "layer_norm",
+    fails=("LN-8", "LN-9", "LN-4", "LN-1"),
+    on=call([[1, 2, 3, 4, 5]], [2, 2, 2, 2, 2], [1, 1, 1, 1, 1]),
+    hint="what is done to the features that are left over when four at a time are done",
+)
+def tail_without_parameters(x, gamma, beta, *, eps=1e-5):
+    """Features beyond a multiple of four miss gamma and beta."""
+    mean, variance = x.mean(axis=-1, keepdims=True), x.var(axis=-1, keepdims=True)
+    y = (x - mean) / np.sqrt(variance + eps)
+    whole = x.shape[-1] // 4 * 4
+    y[..., :whole] = gamma[:whole] * y[..., :whole] + beta[:whole]
+    return y
 
 
 @fault(
@@ -821,6 +978,20 @@ def mean_in_bfloat16(x, gamma, beta, *, eps=1e-5):
 
 @fault(
     "layer_norm",
+    fails=("LN-11", "LN-1", "LN-13", "LN-5", "GEN-3"),
+    on=call([[2049, 2051]], [1, 1], [0, 0]),
+    hint="the dtype in which mean and variance are taken",
+)
+def statistics_in_half(x, gamma, beta, *, eps=1e-5):
+    """Mean and variance are taken in float16."""
+    half = x.astype(np.float16)
+    mean = half.mean(axis=-1, keepdims=True).astype(x.dtype)
+    variance = half.var(axis=-1, keepdims=True).astype(x.dtype)
+    return gamma * (x - mean) / np.sqrt(variance + eps) + beta
+
+
+@fault(
+    "layer_norm",
     fails=("LN-1", "LN-13"),
     on=call([[1, 2, 4]], [1, 1, 1], [0, 0, 0]),
     hint="the dtype of the row between its normalisation and gamma",
@@ -868,5 +1039,19 @@ def normalised_clipped_at_8(x, gamma, beta, *, eps=1e-5):
 def large_numbers_clipped(x, gamma, beta, *, eps=1e-5):
     """Numbers beyond 65504 are clipped before anything else."""
     x = x.clip(-65504, 65504)
+    mean, variance = x.mean(axis=-1, keepdims=True), x.var(axis=-1, keepdims=True)
+    return gamma * (x - mean) / np.sqrt(variance + eps) + beta
+
+
+@fault(
+    "layer_norm",
+    fails=("LN-11", "LN-1", "LN-5", "LN-6", "LN-13"),
+    on=call([[20000, 20001]], [1, 1], [0, 0]),
+    hint="what becomes of eps where a row is scaled down before its squares are taken",
+)
+def large_rows_prescaled(x, gamma, beta, *, eps=1e-5):
+    """Rows with numbers above 10000 are divided by the greatest of them, and eps is not."""
+    greatest = np.abs(x).max(axis=-1, keepdims=True)
+    x = x / np.where(greatest > 10000, greatest, 1).astype(x.dtype)
     mean, variance = x.mean(axis=-1, keepdims=True), x.var(axis=-1, keepdims=True)
     return gamma * (x - mean) / np.sqrt(variance + eps) + beta
