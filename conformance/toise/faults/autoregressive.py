@@ -135,6 +135,17 @@ def lone_token_scored(logits, tokens):
 
 @fault(
     "sequence_log_prob",
+    fails=("AR-1", "AR-4", "AR-5", "AR-8", "AR-11"),
+    on=THREE,
+    hint="the last token is scored by the row before it: only the last row of the logits is dropped",
+)
+def last_token_unscored(logits, tokens):
+    """The last token is not scored."""
+    return steps_of(logits, tokens)[..., :-1].sum(axis=-1)
+
+
+@fault(
+    "sequence_log_prob",
     fails=("AR-1", "AR-4"),
     on=call(np.zeros((64, 2)), np.zeros(64)),
     hint="try n = 64 and n = 128: what is left for the last block may be nothing",
@@ -206,6 +217,48 @@ def sequences_from_eight_lost(logits, tokens):
     if result.ndim:
         result[8:] = 0
     return result
+
+
+@fault(
+    "sequence_log_prob",
+    fails=("GEN-5",),
+    on=(call([[0, 1], [0, 0]], [0, 1]), call([[2, 0], [0, 0]], [0, 1])),
+    hint="a result that was returned lies in the memory of the next one of its shape",
+    stateful=True,
+)
+def result_memory_reused():
+    """Results of one shape share their memory, so that a call overwrites the result before it."""
+    kept = {}
+
+    def sequence_log_prob(logits, tokens):
+        steps = steps_of(logits, tokens)
+        result = kept.setdefault((steps.shape[:-1], steps.dtype), np.empty(steps.shape[:-1], steps.dtype))
+        return steps.sum(axis=-1, out=result)
+
+    return sequence_log_prob
+
+
+@fault(
+    "sequence_log_prob",
+    fails=("GEN-5", "AR-4", "AR-9", "AR-1"),
+    on=(THREE, call([[0, 1], [2, 0]], [0, 1])),
+    hint="try a short sequence after a long one: only the steps of this call are added up",
+    stateful=True,
+)
+def steps_of_a_longer_call():
+    """Steps are kept in memory that only grows, and what a longer sequence left there is added up too."""
+    kept = {}
+
+    def sequence_log_prob(logits, tokens):
+        steps = steps_of(logits, tokens)
+        *lead, count = steps.shape
+        memory = kept.get((*lead, steps.dtype))
+        if memory is None or memory.shape[-1] < count:
+            memory = kept[(*lead, steps.dtype)] = np.empty_like(steps)
+        memory[..., :count] = steps
+        return memory.sum(axis=-1)
+
+    return sequence_log_prob
 
 
 @fault(
@@ -326,6 +379,19 @@ def padded_vocabulary(logits, tokens):
 
 @fault(
     "sequence_log_prob",
+    fails=("AR-1", "AR-5", "AR-12", "GEN-3"),
+    on=THREE,
+    hint="the end of a range is usually left out: all tokens of the vocabulary are in the normaliser",
+)
+def last_word_not_in_the_normaliser(logits, tokens):
+    """The last token of the vocabulary is left out of the normaliser."""
+    rows = logits[..., :-1, :]
+    rows = rows - rows.max(axis=-1, keepdims=True)
+    return (picked(rows, tokens[..., 1:]) - np.log(np.exp(rows[..., :-1]).sum(axis=-1))).sum(axis=-1)
+
+
+@fault(
+    "sequence_log_prob",
     origin="deeplearning4j/deeplearning4j#785",
     fails=("AR-7",),
     on=call([[0, -2000], [0, 0]], [0, 1]),
@@ -334,6 +400,17 @@ def padded_vocabulary(logits, tokens):
 def logarithm_of_a_softmax(logits, tokens):
     """The logarithm of a finished softmax is taken."""
     return picked(np.log(softmax(logits[..., :-1, :])), tokens[..., 1:]).sum(axis=-1)
+
+
+@fault(
+    "sequence_log_prob",
+    fails=("AR-7", "AR-11"),
+    on=call([[0, -2000], [0, 0]], [0, 1]),
+    hint="a log-probability of -2000 is an ordinary number, and that of an impossible token is -inf: add nothing",
+)
+def small_number_in_the_logarithm(logits, tokens):
+    """1e-9 is added to each probability before the logarithm."""
+    return np.log(picked(softmax(logits[..., :-1, :]), tokens[..., 1:]) + logits.dtype.type(1e-9)).sum(axis=-1)
 
 
 @fault(
@@ -381,6 +458,19 @@ def greatest_of_the_first_block(logits, tokens):
     rows = logits[..., :-1, :]
     top = rows[..., :32].max(axis=-1, keepdims=True)
     rows = rows - np.where(np.isneginf(top), 0, top)
+    return (picked(rows, tokens[..., 1:]) - np.log(np.exp(rows).sum(axis=-1))).sum(axis=-1)
+
+
+@fault(
+    "sequence_log_prob",
+    fails=("GEN-7", "GEN-3", "AR-7", "AR-6"),
+    on=call([[1000, 0], [0, 0], [0, 0]], [0, 0, 0]),
+    hint="try rows of very different size: each has a greatest logit of its own",
+)
+def greatest_of_the_batch(logits, tokens):
+    """The greatest logit of the whole batch is taken off, and not that of each row."""
+    rows = logits[..., :-1, :]
+    rows = rows - rows.max(initial=-INF)
     return (picked(rows, tokens[..., 1:]) - np.log(np.exp(rows).sum(axis=-1))).sum(axis=-1)
 
 
@@ -467,6 +557,17 @@ def smoothed(logits, tokens):
     scores = log_p(logits[..., :-1, :])
     tenth = logits.dtype.type(0.1)
     return ((1 - tenth) * picked(scores, tokens[..., 1:]) + tenth * scores.mean(axis=-1)).sum(axis=-1)
+
+
+@fault(
+    "sequence_log_prob",
+    fails=("AR-1", "AR-8", "AR-7"),
+    on=THREE,
+    hint="look for a factor on the logits: a temperature of 1 is none at all",
+)
+def temperature(logits, tokens):
+    """Logits are divided by 1.001."""
+    return steps_of(logits / logits.dtype.type(1.001), tokens).sum(axis=-1)
 
 
 @fault(

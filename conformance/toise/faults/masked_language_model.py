@@ -89,6 +89,32 @@ def first_special_id_spared(tokens, *, special_ids, **given):
 
 @fault(
     "mlm_corrupt",
+    fails=("MLM-4",),
+    on=call([1, 4, 5, 2, 0, 0, 0, 0], **LOW),
+    hint="special_ids come in any order: a search that halves its range needs them sorted",
+)
+def special_ids_taken_as_sorted(tokens, *, mask_id, vocab_size, special_ids, rate=0.15, seed):
+    """The special ids are searched as if they were sorted."""
+    draw, ids = np.random.default_rng(seed), np.array((*special_ids, -1), int)
+    special = ids[np.searchsorted(ids[:-1], tokens)] == tokens
+    return replaced(draw, tokens, ~special & (draw.random(tokens.shape) < rate), mask_id, vocab_size)
+
+
+@fault(
+    "mlm_corrupt",
+    fails=("MLM-8", "MLM-5", "MLM-6"),
+    on=call([0, 4, 5, 6] * 4, vocab_size=8, mask_id=3, special_ids=(0, 6), seed=0),
+    hint="special ids may stand anywhere in the vocabulary, and there are words between them",
+)
+def special_below_the_largest(tokens, *, mask_id, vocab_size, special_ids, rate=0.15, seed):
+    """Every id up to the largest special one is taken for special."""
+    draw = np.random.default_rng(seed)
+    words = tokens > max(special_ids, default=-1)
+    return replaced(draw, tokens, words & (draw.random(tokens.shape) < rate), mask_id, vocab_size)
+
+
+@fault(
+    "mlm_corrupt",
     fails=("MLM-8",),
     on=call([4, 5, 67, 68, 64, 7] * 4, **{**LOW, "vocab_size": 80}),
     hint="compare whole ids: id 67 is not id 3",
@@ -136,6 +162,19 @@ def mask_id_spared(tokens, *, mask_id, special_ids, **given):
 
 @fault(
     "mlm_corrupt",
+    fails=("MLM-4", "MLM-8", "MLM-5", "MLM-6"),
+    on=call([[1, 4, 5, 6, 2, 0], [1, 4, 2, 0, 0, 0], [4, 5, 6, 7, 4, 5]], **LOW),
+    hint="every row has special tokens at places of its own",
+)
+def special_places_of_the_first_row(tokens, *, mask_id, vocab_size, special_ids, rate=0.15, seed):
+    """What is special in the first row is taken for special in all rows."""
+    draw = np.random.default_rng(seed)
+    first = tokens[(0,) * (tokens.ndim - 1)] if tokens.size else tokens
+    return replaced(draw, tokens, ordinary(first, special_ids) & (draw.random(tokens.shape) < rate), mask_id, vocab_size)
+
+
+@fault(
+    "mlm_corrupt",
     fails=("MLM-5",),
     on=call([[3, 4, 5, 6] * 2, [4, 4, 5, 6] * 2], vocab_size=7, mask_id=3, special_ids=(0,), seed=0),
     hint="a [MASK] that was there before says nothing about the other tokens of its row",
@@ -172,6 +211,19 @@ def uniform_rows_spared(tokens, *, mask_id, vocab_size, special_ids, rate=0.15, 
     return replaced(draw, tokens, words & (draw.random(tokens.shape) < rate), mask_id, vocab_size)
 
 
+@fault(
+    "mlm_corrupt",
+    fails=("MLM-5", "MLM-6", "MLM-7", "MLM-8"),
+    on=call([[4]] * 24, **LOW),
+    hint="try rows of one token: it may be selected like any other",
+)
+def lone_token_spared(tokens, *, mask_id, vocab_size, special_ids, rate=0.15, seed):
+    """A row of one token is left as it is."""
+    draw = np.random.default_rng(seed)
+    words = ordinary(tokens, special_ids) & (tokens.shape[-1] > 1)
+    return replaced(draw, tokens, words & (draw.random(tokens.shape) < rate), mask_id, vocab_size)
+
+
 # --- How many are selected -------------------------------------------------------------------------------
 
 
@@ -185,6 +237,17 @@ def uniform_rows_spared(tokens, *, mask_id, vocab_size, special_ids, rate=0.15, 
 def rate_in_percent(tokens, *, rate=0.15, **given):
     """The rate is taken for a number of percent, so that all tokens are selected."""
     return corrupt(tokens, rate=min(1.0, 100 * rate), **given)
+
+
+@fault(
+    "mlm_corrupt",
+    fails=("MLM-6",),
+    on=call([4, 5, 6, 7] * 4, **LOW, rate=1.0),
+    hint="try another rate than 0.15: is the option passed on",
+)
+def rate_ignored(tokens, *, rate=0.15, **given):
+    """The rate is accepted, and 0.15 is used."""
+    return corrupt(tokens, **given)
 
 
 @fault(
@@ -228,6 +291,19 @@ def percent_with_its_end(tokens, *, mask_id, vocab_size, special_ids, rate=0.15,
 
 @fault(
     "mlm_corrupt",
+    fails=("MLM-6", "MLM-5"),
+    on=call([4, 5, 6, 7] * 8, **LOW, rate=0.001),
+    hint="try a small rate: a random number needs more digits than the rate has",
+)
+def byte_for_a_number(tokens, *, mask_id, vocab_size, special_ids, rate=0.15, seed):
+    """A random byte is compared with the rate, which so comes in steps of 1/256."""
+    draw = np.random.default_rng(seed)
+    u = draw.integers(256, size=tokens.shape, dtype=np.uint8) / 256
+    return replaced(draw, tokens, ordinary(tokens, special_ids) & (u < rate), mask_id, vocab_size)
+
+
+@fault(
+    "mlm_corrupt",
     fails=("MLM-5",),
     on=call([0, 4, 5, 6, 7, 0, 0, 0] * 2, **LOW),
     hint="15 % are those of the tokens that are not special",
@@ -259,6 +335,21 @@ def drawn_with_replacement(tokens, *, mask_id, vocab_size, special_ids, rate=0.1
 
 @fault(
     "mlm_corrupt",
+    fails=("MLM-7", "MLM-6", "MLM-5"),
+    on=WORDS,
+    hint="a fixed number of each row is declared: see selection",
+)
+def fixed_number_of_a_row(tokens, *, mask_id, vocab_size, special_ids, rate=0.15, seed):
+    """A fixed number of each row is selected, and nothing is declared."""
+    draw, words = np.random.default_rng(seed), ordinary(tokens, special_ids)
+    u = np.where(words, draw.random(tokens.shape), 2.0)
+    place = u.argsort(axis=-1).argsort(axis=-1)
+    selected = words & (place < max(1, round(rate * tokens.shape[-1])))
+    return replaced(draw, tokens, selected, mask_id, vocab_size)
+
+
+@fault(
+    "mlm_corrupt",
     fails=("MLM-7",),
     on=call([[4, 5, 6, 7] * 5] * 2, **LOW),
     hint="each token is selected on its own: the number of a batch varies from call to call",
@@ -269,6 +360,22 @@ def share_of_the_batch(tokens, *, mask_id, vocab_size, special_ids, rate=0.15, s
     places = draw.permutation(np.flatnonzero(ordinary(tokens, special_ids)))
     selected[places[: round(rate * len(places))]] = True
     return replaced(draw, tokens, selected.reshape(tokens.shape), mask_id, vocab_size)
+
+
+@fault(
+    "mlm_corrupt",
+    fails=("MLM-7", "MLM-5", "MLM-6"),
+    on=call([4, 5, 6, 7], **LOW),
+    hint="in some rows nothing is selected: how many there are of them follows from the rate",
+)
+def one_at_least(tokens, *, mask_id, vocab_size, special_ids, rate=0.15, seed):
+    """A row in which nothing was selected gets one token selected."""
+    draw, words = np.random.default_rng(seed), ordinary(tokens, special_ids)
+    u = np.where(words, draw.random(tokens.shape), 2.0)
+    selected = u < rate
+    least = words & (u == u.min(axis=-1, keepdims=True, initial=2.0))
+    selected |= least & ~selected.any(axis=-1, keepdims=True)
+    return replaced(draw, tokens, selected, mask_id, vocab_size)
 
 
 @fault(
@@ -467,6 +574,23 @@ def always_masked(tokens, *, mask_id, special_ids, vocab_size, rate=0.15, seed):
 
 @fault(
     "mlm_corrupt",
+    origin="codertimo/BERT-pytorch#29",
+    fails=("MLM-10",),
+    on=WORDS,
+    hint="no positive number is below 80 % of itself: compare it with 80 % of the rate",
+)
+def never_masked(tokens, *, mask_id, vocab_size, special_ids, rate=0.15, seed):
+    """`p < p * 0.8` never holds, and every selected token stays."""
+    draw = np.random.default_rng(seed)
+    p = draw.random(tokens.shape)
+    selected = ordinary(tokens, special_ids) & (p < rate)
+    drawn = draw.integers(vocab_size, size=tokens.shape)
+    changed = np.where(p < p * 0.8, mask_id, np.where(p < p * 0.9, drawn, tokens))
+    return np.where(selected, changed, tokens), selected
+
+
+@fault(
+    "mlm_corrupt",
     fails=("MLM-10",),
     on=WORDS,
     hint="a number that selected a token is below the rate: what becomes of it needs another one",
@@ -530,6 +654,20 @@ def action_of_a_row(tokens, *, mask_id, vocab_size, special_ids, rate=0.15, seed
     draw = np.random.default_rng(seed)
     selected = ordinary(tokens, special_ids) & (draw.random(tokens.shape) < rate)
     return replaced(draw, tokens, selected, mask_id, vocab_size, action=draw.random((*tokens.shape[:-1], 1)))
+
+
+@fault(
+    "mlm_corrupt",
+    fails=("MLM-12", "MLM-10"),
+    on=call([4, 5, 6, 7] * 5, **LOW, rate=1.0),
+    hint="what becomes of a token is drawn, and does not follow from its place among the selected ones",
+)
+def actions_in_order(tokens, *, mask_id, vocab_size, special_ids, rate=0.15, seed):
+    """The first 80 % of the selected tokens of a row are masked, the next 10 % replaced, and the last stay."""
+    draw = np.random.default_rng(seed)
+    selected = ordinary(tokens, special_ids) & (draw.random(tokens.shape) < rate)
+    before, count = np.cumsum(selected, axis=-1) - 1, selected.sum(axis=-1, keepdims=True)
+    return replaced(draw, tokens, selected, mask_id, vocab_size, action=before / np.maximum(count, 1))
 
 
 @fault(
@@ -1051,6 +1189,32 @@ def mean_of_means(logits, labels, selected):
 
 @fault(
     "mlm_loss",
+    origin="huggingface/transformers#34191",
+    fails=("MLM-20", "MLM-18", "MLM-21"),
+    on=UNEVEN,
+    hint="micro-batches with unequal numbers of questions: add up their sums and their numbers, and divide once",
+)
+def mean_of_micro_batches(logits, labels, selected):
+    """The batch is cut into two micro-batches, and the loss is the mean of their means."""
+    found, parts = losses(logits, labels), 2 if selected.ndim > 1 else 1
+    micro = zip(np.array_split(found, parts), np.array_split(selected, parts), strict=True)
+    return logits.dtype.type(np.mean([part[asked].mean() for part, asked in micro if asked.any()]))
+
+
+@fault(
+    "mlm_loss",
+    fails=("MLM-20", "MLM-18", "MLM-21"),
+    on=call(np.eye(65, 2), np.zeros(65), np.ones(65)),
+    hint="try a number of selected positions that is no multiple of 64: the last tile has fewer of them",
+)
+def mean_of_tiles(logits, labels, selected):
+    """Each tile of 64 selected positions has a mean, and the loss is the mean of these."""
+    found = losses(logits, labels)[selected]
+    return logits.dtype.type(np.mean([found[at : at + 64].mean() for at in range(0, len(found), 64)]))
+
+
+@fault(
+    "mlm_loss",
     origin="PaddlePaddle/Paddle#76033",
     fails=("MLM-20", "MLM-24"),
     on=ONE,
@@ -1071,6 +1235,17 @@ def divided_by_all_positions(logits, labels, selected):
 def losses_added_up(logits, labels, selected):
     """The losses are added up, and not divided."""
     return losses(logits, labels)[selected].sum()
+
+
+@fault(
+    "mlm_loss",
+    fails=("MLM-28", "MLM-18", "MLM-24", "MLM-20"),
+    on=ONE,
+    hint="what the loss is where nothing is selected is declared, and elsewhere the number of positions is divided by as it is",
+)
+def small_number_in_the_denominator(logits, labels, selected):
+    """1e-5 is added to the number of positions."""
+    return losses(logits, labels)[selected].sum() / logits.dtype.type(selected.sum() + 1e-5)
 
 
 @fault(
@@ -1134,6 +1309,30 @@ def half_a_percent_more(logits, labels, selected):
 
 @fault(
     "mlm_loss",
+    origin="649453932/Bert-Chinese-Text-Classification-Pytorch#176",
+    fails=("MLM-19", "MLM-18", "MLM-28", "MLM-20"),
+    on=ONE,
+    hint="True means that a position is asked for, and not that it is ignored",
+)
+def selection_inverted(logits, labels, selected):
+    """The loss is that of the positions that are not selected."""
+    return losses(logits, labels)[~selected].mean()
+
+
+@fault(
+    "mlm_loss",
+    fails=("MLM-18", "MLM-19", "MLM-20", "MLM-21", "MLM-28"),
+    on=TWO,
+    hint="an index of bool picks the positions that are True; of whole numbers it picks the rows 0 and 1",
+)
+def selection_as_indices(logits, labels, selected):
+    """`selected` is taken for row numbers, 0 and 1."""
+    rows = selected.ravel().astype(np.int64)
+    return losses(logits, labels).ravel()[rows].mean()
+
+
+@fault(
+    "mlm_loss",
     origin="mosaicml/examples#457",
     fails=("MLM-22",),
     on=TWO,
@@ -1177,6 +1376,17 @@ def selection_as_length(logits, labels, selected):
 def first_selected_of_a_row(logits, labels, selected):
     """Only the first selected position of each row is asked for."""
     return losses(logits, labels)[selected & (np.cumsum(selected, axis=-1) == 1)].mean()
+
+
+@fault(
+    "mlm_loss",
+    fails=("MLM-18", "MLM-20", "MLM-21"),
+    on=call([[0, 0]] * 256 + [[60, 0]], np.ones(257), np.ones(257)),
+    hint="try more than 256 selected positions",
+)
+def first_256_selected(logits, labels, selected):
+    """Only the first 256 selected positions are asked for."""
+    return losses(logits, labels)[selected][:256].mean()
 
 
 @fault(
@@ -1327,6 +1537,44 @@ def sign_lost(logits, labels, selected):
 def probabilities_as_logarithms(logits, labels, selected):
     """The probabilities are taken for their logarithms."""
     return -np.exp(-losses(logits, labels))[selected].mean()
+
+
+@fault(
+    "mlm_loss",
+    fails=("MLM-18", "MLM-23", "MLM-24", "MLM-26", "MLM-27"),
+    on=call([[1, 2]], [0], [True]),
+    hint="try a vocabulary of two: its logits are two numbers, and only their difference counts",
+)
+def two_tokens_by_sigmoid(logits, labels, selected):
+    """A vocabulary of two is taken for a yes and a no, and the label's logit goes through a sigmoid."""
+    if logits.shape[-1] == 2:
+        return np.logaddexp(0, -of_label(logits, labels))[selected].mean()
+    return losses(logits, labels)[selected].mean()
+
+
+@fault(
+    "mlm_loss",
+    fails=("MLM-26", "MLM-18"),
+    on=call([[1000, 0]], [1], [True]),
+    hint="a tiny probability underflows before its logarithm is taken: subtract the log-sum-exp from the logit",
+)
+def softmax_then_logarithm(logits, labels, selected):
+    """The logarithm of a finished softmax is taken."""
+    e = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return -np.log(of_label(e / e.sum(axis=-1, keepdims=True), labels))[selected].mean()
+
+
+@fault(
+    "mlm_loss",
+    origin="PaddlePaddle/Paddle#21165",
+    fails=("MLM-23", "MLM-26", "MLM-25", "MLM-18"),
+    on=call([[LN3 - 1000, -1000]], [0], [True]),
+    hint="all logits of a position may be far below zero: take off the greatest, whatever it is",
+)
+def greatest_of_minus_64(logits, labels, selected):
+    """The greatest logit is taken to be -64 or more."""
+    shifted = logits - np.maximum(logits.max(axis=-1, keepdims=True), -64)
+    return (np.log(np.exp(shifted).sum(axis=-1)) - of_label(shifted, labels))[selected].mean()
 
 
 @fault(
