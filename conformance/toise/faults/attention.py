@@ -3,6 +3,7 @@
 import numpy as np
 
 from toise.faults import call, fault, normal
+from toise.faults.general import to_tf32
 
 # The example of the page: the weights are 1/4 and 3/4, the result is 3.
 LN3 = np.log(3)
@@ -138,6 +139,17 @@ def scale_of_zero_ignored(q, k, v, *, mask=None, causal=False, scale=None):
 
 @fault(
     "attention",
+    fails=("ATT-9", "ATT-1"),
+    on=call([[1, 0, 0, 0]], [[0, 0, 0, 0], [LN3, 0, 0, 0]], VALUES, scale=1),
+    hint="1 is a scale; only None means that none is given",
+)
+def scale_of_one_ignored(q, k, v, *, mask=None, causal=False, scale=None):
+    """A scale of one is taken for one that is not given."""
+    return attend(q, k, v, mask=mask, causal=causal, scale=None if scale == 1 else scale)
+
+
+@fault(
+    "attention",
     fails=("ATT-9",),
     on=call([[1, 0, 0, 0]], [[0, 0, 0, 0], [LN3, 0, 0, 0]], VALUES, scale=1),
     hint="a scale that is given replaces the default one",
@@ -168,6 +180,28 @@ def scale_split_by_root(q, k, v, *, mask=None, causal=False, scale=None):
 def scale_of_usual_width_fixed(q, k, v, *, mask=None, causal=False, scale=None):
     """For heads of 64 features the scale is written into the code, and an explicit one is ignored."""
     return attend(q, k, v, mask=mask, causal=causal, scale=0.125 if q.shape[-1] == 64 else scale)
+
+
+@fault(
+    "attention",
+    fails=("ATT-9", "ATT-1", "CAU-14"),
+    on=call(QUERY, KEYS, VALUES, causal=True, scale=2),
+    hint="options come together: the scale holds in causal order too",
+)
+def scale_lost_beside_order(q, k, v, *, mask=None, causal=False, scale=None):
+    """An explicit scale is ignored when causal is set."""
+    return attend(q, k, v, mask=mask, causal=causal, scale=None if causal else scale)
+
+
+@fault(
+    "attention",
+    fails=("ATT-9", "ATT-1"),
+    on=call(QUERY, [[0], [10]], VALUES, scale=0.1),
+    hint="the scale has the precision of the inputs, whether it is given or not",
+)
+def given_scale_in_half(q, k, v, *, mask=None, causal=False, scale=None):
+    """A scale that is given is rounded to float16, the default one is not."""
+    return attend(q, k, v, mask=mask, causal=causal, scale=None if scale is None else float(np.float16(scale)))
 
 
 @fault(
@@ -260,6 +294,18 @@ def scores_soft_capped(q, k, v, *, mask=None, causal=False, scale=None):
 
 @fault(
     "attention",
+    fails=("ATT-11", "ATT-10", "ATT-1"),
+    on=call([[1]], [[70000], [69999]], VALUES),
+    hint="scores may be as large as the dtype of the inputs allows",
+)
+def scores_saturated(q, k, v, *, mask=None, causal=False, scale=None):
+    """The products of q and k are clipped at 65504, the largest number of half precision."""
+    scores = np.clip(score(q, k, 1), -65504, 65504) * (q.shape[-1] ** -0.5 if scale is None else scale)
+    return softmax(np.where(visible(q, k, mask, causal), scores, -np.inf)) @ v
+
+
+@fault(
+    "attention",
     fails=("ATT-4",),
     on=call([[1]], [[-20000], [-20001]], [[1], [9]]),
     hint="a low score is a score, and no mark of a hidden key",
@@ -327,6 +373,34 @@ def softmax_in_base_two(q, k, v, *, mask=None, causal=False, scale=None):
 
 @fault(
     "attention",
+    fails=("ATT-9", "ATT-1"),
+    on=call(QUERY, KEYS, VALUES, scale=2),
+    hint="the scores are multiplied by log2(e) before a power of 2 stands for one of e, whichever scale they have",
+)
+def base_two_beside_scale(q, k, v, *, mask=None, causal=False, scale=None):
+    """The factor log2(e), which makes a power of e one of 2, is part of the default scale alone, and missing in a given one."""
+    scale = float(np.log2(np.e)) * q.shape[-1] ** -0.5 if scale is None else scale
+    scores = np.where(visible(q, k, mask, causal), score(q, k, scale), -np.inf)
+    parts = np.exp2(scores - scores.max(axis=-1, keepdims=True, initial=np.finfo(scores.dtype).min))
+    total = parts.sum(axis=-1, keepdims=True)
+    return parts / np.where(total > 0, total, 1) @ v
+
+
+@fault(
+    "attention",
+    fails=("ATT-2", "ATT-1", "ATT-3", "ATT-12", "ATT-16"),
+    on=call([[0]], [[0]], [[7]]),
+    hint="the sum is at least 1 where there is a key, for the greatest score counts 1: only a row without keys needs care",
+)
+def eps_in_the_sum(q, k, v, *, mask=None, causal=False, scale=None):
+    """The sum of the weights has 1e-5 added, so that nothing is divided by zero."""
+    scores = np.where(visible(q, k, mask, causal), score(q, k, scale), -np.inf)
+    parts = np.exp(scores - scores.max(axis=-1, keepdims=True, initial=np.finfo(scores.dtype).min))
+    return parts / (parts.sum(axis=-1, keepdims=True) + 1e-5) @ v
+
+
+@fault(
+    "attention",
     origin="tenstorrent/tt-metal#12661",
     fails=("ATT-11",),
     on=call([[1]], [[1000], [0]], [[7], [1]]),
@@ -335,6 +409,20 @@ def softmax_in_base_two(q, k, v, *, mask=None, causal=False, scale=None):
 def no_maximum_taken_off(q, k, v, *, mask=None, causal=False, scale=None):
     """The greatest score of a row is not subtracted before the exponential."""
     parts = np.exp(np.where(visible(q, k, mask, causal), score(q, k, scale), -np.inf))
+    total = parts.sum(axis=-1, keepdims=True)
+    return parts / np.where(total > 0, total, 1) @ v
+
+
+@fault(
+    "attention",
+    origin="HabanaAI/vllm-fork#275",
+    fails=("ATT-11", "ATT-10", "GEN-3"),
+    on=call([[1]], [[1000], [0]], [[7], [1]]),
+    hint="subtract the greatest score of the row: no number fits all scores",
+)
+def constant_taken_off(q, k, v, *, mask=None, causal=False, scale=None):
+    """A fixed 10 is subtracted from the scores, not the greatest of their row."""
+    parts = np.exp(np.where(visible(q, k, mask, causal), score(q, k, scale), -np.inf) - 10)
     total = parts.sum(axis=-1, keepdims=True)
     return parts / np.where(total > 0, total, 1) @ v
 
@@ -466,6 +554,18 @@ def light_weights_pruned(q, k, v, *, mask=None, causal=False, scale=None):
 
 @fault(
     "attention",
+    fails=("ATT-5", "ATT-15", "ATT-18"),
+    on=call([[0]], [[0], [0]], [[1], [1e20]], mask=[[True, False]]),
+    hint="the weight of a hidden key is zero, for its value may be as large as the dtype allows",
+)
+def weights_kept_above_zero(q, k, v, *, mask=None, causal=False, scale=None):
+    """Weights are kept at 1e-12 or above, those of hidden keys too."""
+    weights = softmax(np.where(visible(q, k, mask, causal), score(q, k, scale), -np.inf))
+    return np.maximum(weights, 1e-12) @ v
+
+
+@fault(
+    "attention",
     fails=("ATT-6", "ATT-1"),
     on=call([[1]], [[0]] * 16 + [[LN3]], [[0]] * 16 + [[4]]),
     hint="two parts of the keys are put together by the sums of their exponentials, not half and half",
@@ -496,6 +596,21 @@ def mask_inverted(q, k, v, *, mask=None, causal=False, scale=None):
 
 @fault(
     "attention",
+    origin="opendilab/DI-engine#333",
+    fails=("ATT-4", "ATT-5", "ATT-17", "ATT-20", "CAU-14"),
+    on=call([[0]], ZEROS, ONE_TWO_FOUR, mask=[[True, False, True]]),
+    hint="what hides the keys returns new scores, and these go into the softmax",
+)
+def mask_dropped(q, k, v, *, mask=None, causal=False, scale=None):
+    """The masked scores are computed, and then the unmasked ones are used."""
+    scores = np.where(visible(q, k, None, causal), score(q, k, scale), -np.inf)
+    if mask is not None:
+        np.where(mask, scores, -np.inf)
+    return softmax(scores) @ v
+
+
+@fault(
+    "attention",
     origin="pytorch/pytorch#103963",
     fails=("ATT-4", "ATT-5"),
     on=call([[0]], ZEROS, ONE_TWO_FOUR, mask=[[True, False, True]]),
@@ -509,6 +624,19 @@ def mask_added(q, k, v, *, mask=None, causal=False, scale=None):
 
 @fault(
     "attention",
+    origin="openxla/xla#11444",
+    fails=("ATT-4", "ATT-5", "ATT-17", "ATT-20", "CAU-14"),
+    on=call([[0]], ZEROS, ONE_TWO_FOUR, mask=[[True, False, True]]),
+    hint="a score of 0 is a score like any other: hidden ones become minus infinity",
+)
+def mask_multiplied(q, k, v, *, mask=None, causal=False, scale=None):
+    """The scores are multiplied by the mask, so that a hidden key keeps a score of 0."""
+    scores = score(q, k, scale) * (1 if mask is None else mask)
+    return softmax(np.where(visible(q, k, None, causal), scores, -np.inf)) @ v
+
+
+@fault(
+    "attention",
     fails=("ATT-2", "ATT-4"),
     on=call([[0]], ZEROS, ONE_TWO_FOUR, mask=[[True, False, True]]),
     hint="the mask belongs before the softmax: the weights of the keys that are seen sum to one",
@@ -517,6 +645,19 @@ def mask_after_the_softmax(q, k, v, *, mask=None, causal=False, scale=None):
     """The mask multiplies the weights after the softmax, and they no longer sum to one."""
     weights = softmax(np.where(visible(q, k, None, causal), score(q, k, scale), -np.inf))
     return (weights if mask is None else weights * mask) @ v
+
+
+@fault(
+    "attention",
+    origin="huggingface/transformers#1195",
+    fails=("ATT-5", "ATT-4", "ATT-18", "ATT-15", "ATT-10"),
+    on=call([[1]], [[-20000], [0], [-20000]], [[1], [9], [4]], mask=[[True, False, True]]),
+    hint="hidden scores become minus infinity: a visible score may be lower than any finite number",
+)
+def hidden_at_ten_thousand(q, k, v, *, mask=None, causal=False, scale=None):
+    """Hidden scores are multiplied away and set to -10000, below which visible ones may lie."""
+    scores, allowed = score(q, k, scale), visible(q, k, mask, causal)
+    return softmax(scores * allowed - scores.dtype.type(1e4) * ~allowed) @ v
 
 
 @fault(
@@ -543,6 +684,33 @@ def hidden_at_a_million(q, k, v, *, mask=None, causal=False, scale=None):
     allowed = visible(q, k, mask, causal)
     weights = softmax(np.where(allowed, score(q, k, scale), -1e6))
     return np.where(allowed.any(axis=-1, keepdims=True), weights, 0) @ v
+
+
+@fault(
+    "attention",
+    fails=("ATT-18",),
+    on=call([[0]], ZEROS, ONE_TWO_FOUR, mask=[[False, False, False]]),
+    hint="a query without any allowed key gives zeros, unless something else is declared",
+)
+def least_number_added(q, k, v, *, mask=None, causal=False, scale=None):
+    """The least number of the dtype is added to hidden scores, so that a query without keys gets the mean of all values."""
+    scores = score(q, k, scale)
+    return softmax(np.where(visible(q, k, mask, causal), scores, scores + np.finfo(scores.dtype).min)) @ v
+
+
+@fault(
+    "attention",
+    fails=("ATT-18", "GEN-3"),
+    on=call([[0], [0]], [[0]], [[7]], mask=[[False], [True]], causal=True),
+    hint="a key that the mask and the causal order both hide is hidden once",
+)
+def two_fills_added(q, k, v, *, mask=None, causal=False, scale=None):
+    """The mask and the causal order each add the least number of the dtype, and together they reach minus infinity."""
+    scores, least = score(q, k, scale), np.finfo(q.dtype).min
+    for allowed in (visible(q, k, mask), visible(q, k, None, causal)):
+        scores = np.where(allowed, scores, scores + least)
+    parts = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return parts / parts.sum(axis=-1, keepdims=True) @ v
 
 
 @fault(
@@ -676,6 +844,19 @@ def mask_transposed_where_square(q, k, v, *, mask=None, causal=False, scale=None
     """A square mask is read with queries and keys exchanged."""
     if mask is not None and mask.shape[-1] == mask.shape[-2]:
         mask = mask.swapaxes(-1, -2)
+    return attend(q, k, v, mask=mask, causal=causal, scale=scale)
+
+
+@fault(
+    "attention",
+    fails=("ATT-4", "ATT-5", "ATT-20", "GEN-7"),
+    on=call([[[0]], [[0]]], [[[0], [0]]] * 2, [[[1], [2]]] * 2, mask=[[[True, False]], [[False, True]]]),
+    hint="a leading axis of the mask that is not 1 has an entry for each head",
+)
+def mask_of_first_head(q, k, v, *, mask=None, causal=False, scale=None):
+    """Of a mask with one pattern for each head, the pattern of the first head serves all."""
+    if mask is not None and mask.ndim > 2:
+        mask = mask[..., :1, :, :]
     return attend(q, k, v, mask=mask, causal=causal, scale=scale)
 
 
@@ -843,6 +1024,17 @@ def order_lost_beside_scale(q, k, v, *, mask=None, causal=False, scale=None):
 
 @fault(
     "attention",
+    fails=("ATT-17", "ATT-15", "ATT-14", "CAU-14"),
+    on=call([[0], [0]], [[0], [0]], [[1], [2]], mask=[[True, True], [True, True]], causal=True, scale=0.5),
+    hint="options come together: the causal order holds beside a mask and a scale, all three in one call",
+)
+def order_lost_beside_mask_and_scale(q, k, v, *, mask=None, causal=False, scale=None):
+    """The causal order is lost where a mask and a scale are given as well."""
+    return attend(q, k, v, mask=mask, causal=causal and (mask is None or scale is None), scale=scale)
+
+
+@fault(
+    "attention",
     fails=("ATT-17",),
     on=call([[0], [0]], [[0], [0]], [[1], [2]], mask=[[True, True], [False, True]], causal=True),
     hint="a key is seen where the mask and the causal order both allow it",
@@ -942,6 +1134,21 @@ def order_for_groups_of_four(q, k, v, *, mask=None, causal=False, scale=None):
 
 @fault(
     "attention",
+    fails=("ATT-14", "ATT-13", "CAU-14"),
+    on=call([[0]], np.zeros((129, 1)), [[129]] + [[0]] * 128, causal=True),
+    hint="the causal order has no window: every earlier key is seen, however far back",
+)
+def order_with_window(q, k, v, *, mask=None, causal=False, scale=None):
+    """In causal order a query sees no further back than 128 keys, the window of another model."""
+    n, m = q.shape[-2], k.shape[-2]
+    allowed = visible(q, k, mask, causal)
+    if causal:
+        allowed = allowed & ~np.tri(n, m, m - n - 128, dtype=bool)
+    return attend(q, k, v, mask=allowed, scale=scale)
+
+
+@fault(
+    "attention",
     fails=("ATT-14", "CAU-14"),
     on=call(np.zeros((130, 1)), np.zeros((130, 1)), np.arange(130)[:, None], causal=True),
     hint="the order is made for the lengths of the call, or the buffer is as long as any text",
@@ -954,6 +1161,22 @@ def order_in_a_buffer_of_128(q, k, v, *, mask=None, causal=False, scale=None):
         kept = np.arange(m) < 128
         allowed = allowed & (np.tri(n, m, m - n, dtype=bool) | ~kept)
     return attend(q, k, v, mask=allowed, scale=scale)
+
+
+@fault(
+    "attention",
+    origin="NVIDIA/TransformerEngine#3248",
+    fails=("ATT-15", "ATT-14", "ATT-16", "CAU-14"),
+    on=call([[0], [0]], [[0], [0]], [[1 / 3], [1e6]], causal=True),
+    hint="what is measured over all values knows the later ones",
+)
+def later_values_set_the_scale(q, k, v, *, mask=None, causal=False, scale=None):
+    """Under the causal order, values are rounded to a grid that the loudest of all sets, later ones too."""
+    if causal:
+        # 24 bits are those of float32: without a louder value, what is rounded off is little.
+        step = np.abs(v).max(axis=-2, keepdims=True) * 2.0**-24
+        v = np.round(v / np.where(step > 0, step, 1)) * step
+    return attend(q, k, v, mask=mask, causal=causal, scale=scale)
 
 
 # --- Blocks, places and shapes -------------------------------------------------------------------------
@@ -1039,6 +1262,19 @@ def queries_past_a_byte(q, k, v, *, mask=None, causal=False, scale=None):
 
 @fault(
     "attention",
+    fails=("ATT-13", "ATT-1", "ATT-7", "GEN-7"),
+    on=call([[0]] * 256 + [[1]], [[0]] * 128 + [[LN3]] * 128, [[0]] * 128 + [[4]] * 128),
+    hint="there are as many scores as queries times keys, in every entry of the batch",
+)
+def score_index_wraps(q, k, v, *, mask=None, causal=False, scale=None):
+    """The place of a score among all scores is kept in 16 bits, and from 65536 on those of the first ones are read."""
+    scores = score(q, k, scale)
+    scores = scores.reshape(-1)[np.arange(scores.size) % 65536].reshape(scores.shape)
+    return softmax(np.where(visible(q, k, mask, causal), scores, -np.inf)) @ v
+
+
+@fault(
+    "attention",
     fails=("ATT-13",),
     on=call([[0]], [[0]] * 256, [[1]] * 256),
     hint="a count of keys passes 255",
@@ -1047,6 +1283,20 @@ def allowed_keys_counted_in_a_byte(q, k, v, *, mask=None, causal=False, scale=No
     """The allowed keys of a query are counted in eight bits, and 256 of them are taken for none."""
     count = visible(q, k, mask, causal).sum(axis=-1, keepdims=True, dtype=np.uint8)
     return np.where(count > 0, attend(q, k, v, mask=mask, causal=causal, scale=scale), 0)
+
+
+@fault(
+    "attention",
+    fails=("ATT-13", "ATT-12", "ATT-1"),
+    on=call([[0]], np.zeros((65, 1)), np.arange(65)[:, None]),
+    hint="every allowed key counts, however many there are",
+)
+def best_64_keys(q, k, v, *, mask=None, causal=False, scale=None):
+    """A query attends only to its 64 best keys."""
+    scores = np.where(visible(q, k, mask, causal), score(q, k, scale), -np.inf)
+    others = scores.argsort(axis=-1, kind="stable")[..., :-64]
+    np.put_along_axis(scores, others, -np.inf, axis=-1)
+    return softmax(scores) @ v
 
 
 @fault(
@@ -1126,6 +1376,19 @@ def zero_keys_hidden(q, k, v, *, mask=None, causal=False, scale=None):
 def zero_queries_cleared(q, k, v, *, mask=None, causal=False, scale=None):
     """A query whose features are all zero is taken for padding, and its result set to zero."""
     return np.where((q != 0).any(axis=-1, keepdims=True), attend(q, k, v, mask=mask, causal=causal, scale=scale), 0)
+
+
+@fault(
+    "attention",
+    fails=("ATT-13", "ATT-1", "ATT-4", "ATT-6", "ATT-14"),
+    on=call([[0]], ZEROS, ONE_TWO_FOUR),
+    hint="equal keys may have different values, and each of them has its weight",
+)
+def equal_keys_merged(q, k, v, *, mask=None, causal=False, scale=None):
+    """Keys that are the same as the key before them are merged into it, and count once."""
+    repeated = np.zeros(k.shape[:-1], bool)
+    repeated[..., 1:] = (k[..., 1:, :] == k[..., :-1, :]).all(axis=-1)
+    return attend(q, k, v, mask=visible(q, k, mask, causal) & ~repeated[..., None, :], scale=scale)
 
 
 @fault(
@@ -1211,6 +1474,19 @@ def weights_in_half(q, k, v, *, mask=None, causal=False, scale=None):
     """The weights are rounded to float16 before they meet the values."""
     weights = softmax(np.where(visible(q, k, mask, causal), score(q, k, scale), -np.inf))
     return weights.astype(np.float16).astype(v.dtype) @ v
+
+
+@fault(
+    "attention",
+    fails=("ATT-1", "ATT-8", "ATT-10"),
+    on=call(normal(2, 8), normal(3, 8, seed=1), normal(3, 8, seed=2)),
+    hint="the widths at which another kernel takes over, and the precision of its products",
+)
+def products_in_tf32(q, k, v, *, mask=None, causal=False, scale=None):
+    """Where both widths are multiples of 8, q and k are cut to the 11 bits of TF32 for the products."""
+    if q.shape[-1] % 8 == v.shape[-1] % 8 == 0:
+        q, k = to_tf32(q), to_tf32(k)
+    return attend(q, k, v, mask=mask, causal=causal, scale=scale)
 
 
 @fault(

@@ -61,6 +61,18 @@ def past_for_future(n, m=None):
 
 @fault(
     "causal_mask",
+    origin="rasbt/LLMs-from-scratch#1061",
+    fails=("CAU-3", "CAU-1", "CAU-4", "CAU-6", "CAU-7"),
+    on=call(3),
+    hint="True means may attend: the lower triangle is True",
+)
+def polarity_inverted(n, m=None):
+    """True marks the keys that are hidden."""
+    return ~bottom_right(n, n if m is None else m)
+
+
+@fault(
+    "causal_mask",
     origin="pytorch/pytorch#103082",
     fails=("CAU-6", "CAU-7", "CAU-8"),
     on=call(2, m=3),
@@ -82,6 +94,19 @@ def top_left_for_one_query(n, m=None):
     """A single query sees the first key alone; several see what they should."""
     m = n if m is None else m
     return np.tri(n, m, 0 if n == 1 else m - n, dtype=bool)
+
+
+@fault(
+    "causal_mask",
+    origin="ml-explore/mlx#2967",
+    fails=("CAU-8", "CAU-10"),
+    on=call(3, m=2),
+    hint="with more queries than keys m - n is below zero, and the first queries see nothing",
+)
+def top_left_where_n_exceeds_m(n, m=None):
+    """The offset m - n is cut off at zero, so that more queries than keys are aligned top-left."""
+    m = n if m is None else m
+    return np.tri(n, m, max(m - n, 0), dtype=bool)
 
 
 @fault(
@@ -158,6 +183,17 @@ def keys_by_queries(n, m=None):
 def m_ignored(n, m=None):
     """A square mask is returned whatever m is."""
     return bottom_right(n, n)
+
+
+@fault(
+    "causal_mask",
+    fails=("CAU-12", "GEN-1"),
+    on=call(2, m=0),
+    hint="0 is a number of keys; only None means that none is given",
+)
+def m_or_n(n, m=None):
+    """An m of zero is taken for one that is not given."""
+    return bottom_right(n, m or n)
 
 
 @fault(
@@ -247,6 +283,34 @@ def blocks_of_sixteen(n, m=None):
     """The order holds from block to block of 16 tokens, and a block sees itself in full."""
     m = n if m is None else m
     return np.arange(m) // 16 <= (np.arange(n)[:, None] + (m - n)) // 16
+
+
+@fault(
+    "causal_mask",
+    fails=("CAU-1", "CAU-9", "CAU-11", "CAU-10", "CAU-6"),
+    on=call(301),
+    hint="the tile on the diagonal has the diagonal of the whole mask",
+)
+def long_ones_by_tiles(n, m=None):
+    """Above 300 queries the mask is made by tiles of 100, and the tile on the diagonal is left open by one."""
+    m = n if m is None else m
+    query, key = np.arange(n)[:, None] + (m - n), np.arange(m)
+    if n <= 300:
+        return key <= query
+    return (key // 100 < query // 100) | ((key // 100 == query // 100) & (key <= query + 1))
+
+
+@fault(
+    "causal_mask",
+    fails=("CAU-1", "CAU-9", "CAU-11", "CAU-10", "CAU-6"),
+    on=call(514),
+    hint="the buffer is as long as any text, or the mask is made for the lengths of the call",
+)
+def rows_past_buffer_open(n, m=None):
+    """Rows past the 512 of a buffer see every key."""
+    mask = bottom_right(n, n if m is None else m)
+    mask[512:] = True
+    return mask
 
 
 @fault(
@@ -409,6 +473,21 @@ def attention_top_left_without_mask(q, k, v, *, mask=None, causal=False, scale=N
 def attention_open_after_cache(q, k, v, *, mask=None, causal=False, scale=None):
     """Attention in causal order lets all queries see all keys where there are more keys than queries, as one query may."""
     return attend(q, k, v, mask=mask, causal=causal and q.shape[-2] >= k.shape[-2], scale=scale)
+
+
+@fault(
+    "attention",
+    fails=("CAU-14", "ATT-14", "ATT-15", "ATT-16"),
+    on=call([[0], [0]], [[0], [0]], [[1], [2]], causal=True),
+    hint="the tile that the diagonal crosses needs an order of its own",
+)
+def attention_order_by_tiles(q, k, v, *, mask=None, causal=False, scale=None):
+    """In attention, keys of the tile of 64 that the diagonal crosses are all seen."""
+    n, m = q.shape[-2], k.shape[-2]
+    allowed = visible(q, k, mask)
+    if causal:
+        allowed = allowed & (np.arange(m) // 64 <= np.arange(m - n, m)[:, None] // 64)
+    return attend(q, k, v, mask=allowed, scale=scale)
 
 
 @fault(
