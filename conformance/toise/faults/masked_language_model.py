@@ -1,6 +1,7 @@
 """MLM · What implementations of mlm_corrupt and mlm_loss get wrong.  Read with spec/toise_spec/masked_language_model.md."""
 
 import math
+import random
 
 import numpy as np
 
@@ -171,6 +172,25 @@ def special_places_of_the_first_row(tokens, *, mask_id, vocab_size, special_ids,
     draw = np.random.default_rng(seed)
     first = tokens[(0,) * (tokens.ndim - 1)] if tokens.size else tokens
     return replaced(draw, tokens, ordinary(first, special_ids) & (draw.random(tokens.shape) < rate), mask_id, vocab_size)
+
+
+@fault(
+    "mlm_corrupt",
+    fails=("MLM-13", "MLM-4", "MLM-8", "MLM-5", "MLM-6"),
+    on=(call([0, 0, 4, 5, 6, 7], **LOW), call([4, 5, 6, 7, 0, 0], **LOW)),
+    hint="which places are special follows from the tokens of each call, and not from their shape",
+    stateful=True,
+)
+def special_places_of_the_first_call():
+    """Which places are special is kept from the first call with tokens of that shape."""
+    kept = {}
+
+    def mlm_corrupt(tokens, *, mask_id, vocab_size, special_ids, rate=0.15, seed):
+        draw = np.random.default_rng(seed)
+        words = kept.setdefault(tokens.shape, ordinary(tokens, special_ids))
+        return replaced(draw, tokens, words & (draw.random(tokens.shape) < rate), mask_id, vocab_size)
+
+    return mlm_corrupt
 
 
 @fault(
@@ -1156,6 +1176,18 @@ def legacy_generator_seeded(tokens, *, seed, **given):
     """NumPy's legacy generator, which all share, is seeded and drawn from."""
     np.random.seed(seed)
     return corrupt(tokens, seed=np.random.randint(1 << 31), **given)
+
+
+@fault(
+    "mlm_corrupt",
+    fails=("MLM-16",),
+    on=WORDS,
+    hint="make a generator of the call's own, random.Random(seed)",
+)
+def python_generator_seeded(tokens, *, seed, **given):
+    """Python's generator, which all share, is seeded and drawn from."""
+    random.seed(seed)
+    return corrupt(tokens, seed=random.getrandbits(31), **given)
 
 
 # --- The loss: what it is a mean of ----------------------------------------------------------------------
