@@ -24,6 +24,7 @@ from toise.bounds import Bounded, Format, Precision
 from toise.bounds import attention as attention_bound
 from toise.bounds.formats import ACCUMULATE32, FLOAT32
 from toise.inputs import Attention, Case, TokenRows, attention_inputs, token_rows
+from toise.inputs.magnitudes import fitted, storage_of
 from toise.operations import OPERATIONS, allowed_keys
 from within import FUSED16, STRICT32, STRICT64, UNDECLARED, bound, built, kept, ratio
 
@@ -433,7 +434,7 @@ def test_a_new_precision_is_data(operation, kernel):
     """
     float16, float32 = [], []
     for recipe in MODERATE[operation].fixed:
-        case = recipe.build(lambda array: array.astype(np.float16).astype(np.float64))
+        case = recipe.build(lambda array: fitted(array, storage_of("float16")).astype(np.float16).astype(np.float64))
         got = result(ORGANISATIONS[operation][kernel], Machine("float16", "FUSED"), case)
         for ratios, precision in ((float16, FUSED_FLOAT16), (float32, STRICT32)):
             ratios.append(ratio(got, OPERATIONS[operation].required(case, UNDECLARED[operation], precision)))

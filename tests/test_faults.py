@@ -231,6 +231,11 @@ def after_the_earlier_calls(fault):
 def told_apart(fault):
     """Say what shows that a random fault is none: a call that no right one gives, or a frequency 7 deviations away."""
     case, function = fault.on[-1], after_the_earlier_calls(fault)
+    return wrong_call(function, case) or another_frequency(function, case) or touched(function, case)
+
+
+def wrong_call(function, case):
+    """Say what is wrong with one call, whatever was drawn."""
     tokens, options = case.tokens, case.options
     before = tokens.copy()
     try:
@@ -248,18 +253,22 @@ def told_apart(fault):
         return "is not repeatable"
     if np.shares_memory(corrupted, tokens):
         return "returns its input"
+    for layout, array in judge_of("mlm_corrupt").layouts(case, "tokens"):
+        if not all(np.array_equal(a, b) for a, b in zip(function(array, **options), first, strict=True)):
+            return f"is wrong where tokens are {layout}"
+    return ""
+
+
+def another_frequency(function, case):
+    """Say which frequency is not that of the reference."""
+    tokens, options = case.tokens, case.options
     selected = function(tokens, **{**options, "seed": 0})[1].reshape(-1, tokens.shape[-1])
     if len(selected) > 1 and selected[0].size > 100 and (selected[0] == selected[1]).all():
         return "gives two long rows the same pattern"
     a, b = (statistics(*draws(each, case), case) for each in (function, right("mlm_corrupt")))
     spread = np.sqrt((a.var(axis=0) + b.var(axis=0)) / DRAWS)
     apart = np.abs(a.mean(axis=0) - b.mean(axis=0))
-    if (apart > 7 * np.maximum(spread, 1e-9)).any():
-        return "another frequency"
-    for layout, array in judge_of("mlm_corrupt").layouts(case, "tokens"):
-        if not all(np.array_equal(a, b) for a, b in zip(function(array, **options), first, strict=True)):
-            return f"is wrong where tokens are {layout}"
-    return touched(function, case)
+    return "another frequency" if (apart > 7 * np.maximum(spread, 1e-9)).any() else ""
 
 
 def touched(function, case):

@@ -49,7 +49,7 @@ def test_survivors_are_exactly_those_that_are_listed(monkeypatch):
 
 def test_every_requirement_must_break_some_fault():
     """In a run of the whole catalogue; a part of it says nothing."""
-    (complaint,) = of(judged(EPS, "LN-3")).complaints(whole=True)
+    complaint = of(judged(EPS, "LN-3")).complaints(whole=True)[-1]
 
     assert complaint.startswith("no fault that declares it breaks GEN-1, GEN-2")
     assert "LN-2," in complaint

@@ -97,7 +97,7 @@ def leading_axes_flattened(q, *others, **options):
 
 @fault(
     "layer_norm",
-    fails=("GEN-1", "LN-1", "GEN-7", "LN-7"),
+    fails=("GEN-7",),
     on=call([[1, 3], [1, 3]], [1, 1], [0, 0]),
     hint="rows that are equal are rows all the same, which broadcasting hides",
 )
@@ -275,7 +275,7 @@ def zero_input_divided(x, w1, b1, w2, b2):
 
 @fault(
     "feed_forward",
-    fails=("GEN-3", "FFN-1", "FFN-2", "FFN-3"),
+    fails=("GEN-3",),
     on=call([[2.0**40]], [[2.0**40]], [0], [[2.0**-40]], [0]),
     hint="a square may overflow where the number itself does not",
 )
@@ -287,7 +287,7 @@ def relu_by_square_root(x, w1, b1, w2, b2):
 
 @fault(
     "sequence_log_prob",
-    fails=("AR-7", "GEN-3", "AR-1"),
+    fails=("AR-7", "GEN-3"),
     on=call([[0, 1000], [0, 0]], [0, 1]),
     hint="an exponential that is too small for the dtype is zero, and no error",
 )
@@ -398,7 +398,7 @@ def logits_shifted_in_place(logits, tokens):
 
 @fault(
     "sequence_log_prob",
-    fails=("GEN-4", "AR-11"),
+    fails=("AR-11",),
     on=call([[0, -np.inf], [1, 0]], [0, 0]),
     hint="a logit of minus infinity is a valid one, and the array is the caller's",
 )
@@ -587,7 +587,7 @@ def cached_by_text():
 @fault(
     "layer_norm",
     stateful=True,
-    fails=("GEN-5", "GEN-6"),
+    fails=("GEN-5",),
     on=(call([[1, 3]], [1, 1], [0, 0], eps=3), call([[3, 1]], [1, 1], [0, 0], eps=3)),
     hint="by what a kept result is found again: a buffer is filled anew, and memory that was freed is handed out again",
 )
@@ -690,7 +690,7 @@ def prepacked_weights_by_address():
 @fault(
     "multi_head_attention",
     stateful=True,
-    fails=("GEN-5", "MHA-1", "MHA-4", "MHA-6", "MHA-7"),
+    fails=("GEN-5", "MHA-1", "MHA-4"),
     on=(
         call([[1, 0]], [[1, 0]], [[1, 2]], [EYE], [EYE], [EYE], EYE),
         call([[1, 0]], [[1, 0]], [[1, 2]], [EYE], [EYE], [2 * EYE], EYE),
@@ -893,7 +893,7 @@ def eps_of_first_call():
 @fault(
     "causal_mask",
     stateful=True,
-    fails=("GEN-5", "CAU-6", "CAU-8", "CAU-10", "CAU-1"),
+    fails=("CAU-6", "CAU-8", "CAU-10"),
     on=(call(2), call(2, m=3)),
     hint="what is worked out at the first call and kept: the offset belongs to n and m",
 )
@@ -911,7 +911,7 @@ def offset_kept_for_n():
 @fault(
     "feed_forward",
     stateful=True,
-    fails=("GEN-5", "FFN-1", "FFN-7", "FFN-8", "GEN-7"),
+    fails=("FFN-1", "FFN-8", "GEN-7"),
     on=(call([[1, 2]], EYE, [1, 1], EYE, [0, 0]), call([[1, 2], [3, 4]], EYE, [1, 1], EYE, [0, 0])),
     hint="how much room there is: it was set aside at the first call",
 )
@@ -978,7 +978,7 @@ def flattened_in_memory_order(x, w1, b1, w2, b2):
 
 @fault(
     "feed_forward",
-    fails=("GEN-6", "FFN-10"),
+    fails=("GEN-6",),
     on=call([[1, 2], [3, 5]], [[1, 2], [3, 5]], [0, 0], EYE, [0, 0]),
     hint="the order of the memory is not the order of the axes: an array in column order is not transposed",
 )
@@ -1133,7 +1133,7 @@ def tail_of_large_arrays(x, sublayer):
 
 @fault(
     "residual",
-    fails=("RES-1", "RES-7", "RES-3", "GEN-7"),
+    fails=("RES-1", "GEN-7"),
     on=call(normal(258, 2), normal(258, 2, seed=1)),
     hint="the index of a position in the second block of 256",
 )
@@ -1217,7 +1217,7 @@ def reshape_of_nothing(x, w1, b1, w2, b2):
 
 @fault(
     "layer_norm",
-    fails=("GEN-8", "GEN-1"),
+    fails=("GEN-8",),
     on=call(np.zeros((0, 2)), [1, 1], [0, 0]),
     hint="nothing has a shape too",
 )

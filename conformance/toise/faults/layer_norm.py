@@ -830,7 +830,7 @@ def zero_gamma_taken_for_one(x, gamma, beta, *, eps=1e-5):
 
 @fault(
     "layer_norm",
-    fails=("LN-8", "LN-1"),
+    fails=("LN-1",),
     on=call([[1, 3]], [1.000009, 1], [0, 0]),
     hint="np.allclose calls numbers equal that differ in their sixth digit",
 )
@@ -1045,7 +1045,7 @@ def large_numbers_clipped(x, gamma, beta, *, eps=1e-5):
 
 @fault(
     "layer_norm",
-    fails=("LN-11", "LN-1", "LN-5", "LN-6", "LN-13"),
+    fails=("LN-11", "LN-1"),
     on=call([[20000, 20001]], [1, 1], [0, 0]),
     hint="what becomes of eps where a row is scaled down before its squares are taken",
 )

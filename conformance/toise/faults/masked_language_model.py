@@ -163,7 +163,7 @@ def mask_id_spared(tokens, *, mask_id, special_ids, **given):
 
 @fault(
     "mlm_corrupt",
-    fails=("MLM-4", "MLM-8", "MLM-5", "MLM-6"),
+    fails=("MLM-4", "MLM-8"),
     on=call([[1, 4, 5, 6, 2, 0], [1, 4, 2, 0, 0, 0], [4, 5, 6, 7, 4, 5]], **LOW),
     hint="every row has special tokens at places of its own",
 )
@@ -176,7 +176,7 @@ def special_places_of_the_first_row(tokens, *, mask_id, vocab_size, special_ids,
 
 @fault(
     "mlm_corrupt",
-    fails=("MLM-13", "MLM-4", "MLM-8", "MLM-5", "MLM-6"),
+    fails=("MLM-4",),
     on=(call([0, 0, 4, 5, 6, 7], **LOW), call([4, 5, 6, 7, 0, 0], **LOW)),
     hint="which places are special follows from the tokens of each call, and not from their shape",
     stateful=True,
@@ -233,7 +233,7 @@ def uniform_rows_spared(tokens, *, mask_id, vocab_size, special_ids, rate=0.15, 
 
 @fault(
     "mlm_corrupt",
-    fails=("MLM-5", "MLM-6", "MLM-7", "MLM-8"),
+    fails=("MLM-6",),
     on=call([[4]] * 24, **LOW),
     hint="try rows of one token: it may be selected like any other",
 )
@@ -311,7 +311,7 @@ def percent_with_its_end(tokens, *, mask_id, vocab_size, special_ids, rate=0.15,
 
 @fault(
     "mlm_corrupt",
-    fails=("MLM-6", "MLM-5"),
+    fails=("MLM-6",),
     on=call([4, 5, 6, 7] * 8, **LOW, rate=0.001),
     hint="try a small rate: a random number needs more digits than the rate has",
 )
@@ -1412,7 +1412,7 @@ def first_selected_of_a_row(logits, labels, selected):
 
 @fault(
     "mlm_loss",
-    fails=("MLM-18", "MLM-20", "MLM-21"),
+    fails=("MLM-18",),
     on=call([[0, 0]] * 256 + [[60, 0]], np.ones(257), np.ones(257)),
     hint="try more than 256 selected positions",
 )
@@ -1573,7 +1573,7 @@ def probabilities_as_logarithms(logits, labels, selected):
 
 @fault(
     "mlm_loss",
-    fails=("MLM-18", "MLM-23", "MLM-24", "MLM-26", "MLM-27"),
+    fails=("MLM-18", "MLM-23", "MLM-24"),
     on=call([[1, 2]], [0], [True]),
     hint="try a vocabulary of two: its logits are two numbers, and only their difference counts",
 )
@@ -1586,7 +1586,7 @@ def two_tokens_by_sigmoid(logits, labels, selected):
 
 @fault(
     "mlm_loss",
-    fails=("MLM-26", "MLM-18"),
+    fails=("MLM-26",),
     on=call([[1000, 0]], [1], [True]),
     hint="a tiny probability underflows before its logarithm is taken: subtract the log-sum-exp from the logit",
 )
@@ -1599,7 +1599,7 @@ def softmax_then_logarithm(logits, labels, selected):
 @fault(
     "mlm_loss",
     origin="PaddlePaddle/Paddle#21165",
-    fails=("MLM-23", "MLM-26", "MLM-25", "MLM-18"),
+    fails=("MLM-23", "MLM-26"),
     on=call([[LN3 - 1000, -1000]], [0], [True]),
     hint="all logits of a position may be far below zero: take off the greatest, whatever it is",
 )

@@ -88,7 +88,9 @@ def _parameter(kind: str, seed: int, stream: int, d: int) -> Array:
         return 2.0 ** (np.arange(d) % 4) * np.array([1.0, -1.0, 1.0, 1.0, 0.0])[np.arange(d) % 5]
     if kind == "normal":
         return bits.normal(seed, stream, (d,))
-    raise ValueError(f"unknown kind {kind!r}; required: ones, zeros, powers or normal")
+    if kind == "near":
+        return 1 + 2.0**-17 * bits.normal(seed, stream, (d,))
+    raise ValueError(f"unknown kind {kind!r}; required: ones, zeros, powers, normal or near")
 
 
 def _of_width(d: int) -> TokenRows:
@@ -127,6 +129,7 @@ LARGE = TokenRows(lead=(2,), d=16, content="normal", exponent=30, seed=16, beta=
 EPS = tuple(TokenRows(lead=(2,), d=d, content="tiny", seed=17) for d in (256, 512, 1024, 2000, 300, 1280))
 OFFSET = TokenRows(lead=(2,), d=512, content="offset", seed=20, gamma="normal")
 PEAK = TokenRows(lead=(1,), d=1030, content="outlier", seed=21, beta="normal")
+NEAR_ONE = TokenRows(lead=(3,), d=4, content="normal", seed=18, gamma="near")
 BLOCKS = TokenRows(lead=(64,), d=64, content="normal", seed=22, gamma="normal", beta="normal")
 ROWS = TokenRows(lead=(1030,), d=3, content="normal", seed=23, gamma="powers", beta="normal")
 AXES = (

@@ -89,10 +89,18 @@ LARGE = 5000
 ARRAYS_IN = {operation: recipes for operation, recipes in ANY_INPUTS.items() if operation != "causal_mask"}
 # With options in half of the examples, so that enough are left for a backend that has none.
 MASKS = ("none", "none", "some", "tail")
+# Two entries that are equal, so that one of them may be given with a step of zero.
+EQUAL: dict[str, Any] = {"lead": (2,), "literal": (1.0, 2.0)}
 MASKED = {
-    **ARRAYS_IN,
-    "attention": attention_inputs(mask=MASKS),
-    "multi_head_attention": multi_head_attention_inputs(mask=MASKS, n=(1, 2, 3, 5), m=(2, 3, 5), h=(1, 2, 3)),
+    "attention": attention_inputs(mask=MASKS).beside(Attention(n=2, m=2, **EQUAL)),
+    "multi_head_attention": multi_head_attention_inputs(mask=MASKS, n=(1, 2, 3, 5), m=(2, 3, 5), h=(1, 2, 3)).beside(
+        MultiHeadAttention(n=2, m=3, **EQUAL)
+    ),
+    "feed_forward": feed_forward_inputs().beside(FeedForward(d_model=2, d_ff=3, **EQUAL)),
+    "layer_norm": token_rows().beside(TokenRows(d=2, **EQUAL)),
+    "residual": residual_inputs().beside(Residual(d=2, **EQUAL)),
+    "mlm_loss": mlm_loss_inputs().beside(MlmLoss(n=3, vocab=2, **EQUAL)),
+    "sequence_log_prob": sequence_log_prob_inputs().beside(SequenceLogProb(n=3, vocab=2, **EQUAL)),
 }
 WITH_OPTIONS = {
     **ARRAYS_IN,

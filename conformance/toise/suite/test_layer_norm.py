@@ -12,6 +12,7 @@ from toise.inputs.layer_norm import (
     EPS,
     LARGE,
     MANY,
+    NEAR_ONE,
     ODD_BLOCKS,
     OFFSET,
     PADDED,
@@ -33,7 +34,7 @@ from toise.verdict import Irrelevant, assert_close, assert_formula, assert_same,
 @requirement(
     "LN-1",
     rows=token_rows().beside(
-        REPEATED, SQUARE, PADDED, SMALL, SMALLER, LARGE, *AXES, *EPS, OFFSET, PEAK, ROWS, BLOCKS, MANY, *WIDTHS, after=8
+        REPEATED, SQUARE, PADDED, NEAR_ONE, SMALL, SMALLER, LARGE, *AXES, *EPS, OFFSET, PEAK, ROWS, BLOCKS, MANY, *WIDTHS, after=8
     ),
 )
 def test_the_result_is_the_formula(backend, rows):
