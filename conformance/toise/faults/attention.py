@@ -68,6 +68,17 @@ def no_scale(q, k, v, *, mask=None, causal=False, scale=None):
 
 @fault(
     "attention",
+    fails=("ATT-1", "ATT-8", "ATT-7"),
+    on=call([[2, 0, 0, 0]], [[0, 0, 0, 0], [LN3, 0, 0, 0]], VALUES),
+    hint="one query is scaled as many are: a step of decoding gives what the whole text gives",
+)
+def single_query_unscaled(q, k, v, *, mask=None, causal=False, scale=None):
+    """A single query, as in decoding, is compared without the default scale."""
+    return attend(q, k, v, mask=mask, causal=causal, scale=1 if scale is None and q.shape[-2] == 1 else scale)
+
+
+@fault(
+    "attention",
     fails=("ATT-8", "ATT-1"),
     on=call([[2, 0, 0, 0]], [[0, 0, 0, 0], [LN3, 0, 0, 0]], VALUES),
     hint="the scores are divided by the root of d_k, not by d_k",
@@ -157,6 +168,19 @@ def scale_of_one_ignored(q, k, v, *, mask=None, causal=False, scale=None):
 def scale_on_top(q, k, v, *, mask=None, causal=False, scale=None):
     """An explicit scale multiplies the default one where it should replace it."""
     return attend(q, k, v, mask=mask, causal=causal, scale=q.shape[-1] ** -0.5 * (1 if scale is None else scale))
+
+
+@fault(
+    "attention",
+    fails=("ATT-9", "ATT-1"),
+    on=call(QUERY, KEYS, VALUES, scale=2),
+    hint="the scale multiplies the scores; what divides them is a temperature",
+)
+def scale_as_divisor(q, k, v, *, mask=None, causal=False, scale=None):
+    """A scale that is given divides the scores, as a temperature does."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scores = score(q, k, 1) / (q.shape[-1] ** 0.5 if scale is None else scale)
+    return softmax(np.where(visible(q, k, mask, causal), scores, -np.inf)) @ v
 
 
 @fault(
@@ -270,6 +294,22 @@ def odd_feature_dropped(q, k, v, *, mask=None, causal=False, scale=None):
 
 @fault(
     "attention",
+    fails=("ATT-1", "ATT-8"),
+    on=call([[0, 0, 0, 1, 0]], [[0, 0, 0, 0, 0], [0, 0, 0, LN3, 0]], VALUES),
+    hint="each feature counts once: what the last group shares with the one before is left out of it",
+)
+def tail_features_counted_twice(q, k, v, *, mask=None, causal=False, scale=None):
+    """Features are read four at a time, and the last four overlap those before where d_k is above four and no multiple of it."""
+    width = q.shape[-1]
+    if width > 4 and width % 4:
+        scale = width**-0.5 if scale is None else scale
+        read = [*range(width // 4 * 4), *range(width - 4, width)]
+        q, k = q[..., read], k[..., read]
+    return attend(q, k, v, mask=mask, causal=causal, scale=scale)
+
+
+@fault(
+    "attention",
     fails=("ATT-1",),
     on=call(normal(1, 130), normal(3, 130, seed=1), ONE_TWO_FOUR),
     hint="every feature counts, however wide a head is",
@@ -301,6 +341,18 @@ def scores_soft_capped(q, k, v, *, mask=None, causal=False, scale=None):
 def scores_saturated(q, k, v, *, mask=None, causal=False, scale=None):
     """The products of q and k are clipped at 65504, the largest number of half precision."""
     scores = np.clip(score(q, k, 1), -65504, 65504) * (q.shape[-1] ** -0.5 if scale is None else scale)
+    return softmax(np.where(visible(q, k, mask, causal), scores, -np.inf)) @ v
+
+
+@fault(
+    "attention",
+    fails=("ATT-1", "ATT-8", "ATT-10"),
+    on=call([[1]], [[0], [1 / 3]], VALUES),
+    hint="scores have the digits of the inputs, also behind the point",
+)
+def scores_in_fixed_point(q, k, v, *, mask=None, causal=False, scale=None):
+    """Scores are rounded to multiples of 1/1024."""
+    scores = np.round(score(q, k, scale) * 1024) / 1024
     return softmax(np.where(visible(q, k, mask, causal), scores, -np.inf)) @ v
 
 
@@ -458,6 +510,52 @@ def maximum_over_everything(q, k, v, *, mask=None, causal=False, scale=None):
 
 @fault(
     "attention",
+    fails=("GEN-7", "ATT-11", "GEN-3"),
+    on=call([[[0]], [[1]]], [[[1000], [0]]] * 2, [[[7], [1]]] * 2),
+    hint="each row of each entry has a greatest score of its own",
+)
+def maximum_from_first_entry(q, k, v, *, mask=None, causal=False, scale=None):
+    """Every entry of a batch subtracts the greatest scores of the first entry."""
+    scores = np.where(visible(q, k, mask, causal), score(q, k, scale), -np.inf)
+    top = scores.max(axis=-1, keepdims=True, initial=np.finfo(scores.dtype).min)
+    with np.errstate(over="ignore", invalid="ignore"):
+        parts = np.exp(scores - (top[:1] if q.ndim > 2 else top))
+        total = parts.sum(axis=-1, keepdims=True)
+        return parts / np.where(total > 0, total, 1) @ v
+
+
+@fault(
+    "attention",
+    fails=("ATT-10", "ATT-11", "ATT-2", "ATT-1"),
+    on=call([[1]], [[-1000], [-1000]], [[0], [4]]),
+    hint="what is subtracted is the greatest score, which may be far below zero",
+)
+def greatest_magnitude_taken_off(q, k, v, *, mask=None, causal=False, scale=None):
+    """The greatest magnitude of the scores of a row is subtracted, and not the greatest score."""
+    scores, allowed = score(q, k, scale), visible(q, k, mask, causal)
+    top = np.abs(np.where(allowed, scores, 0)).max(axis=-1, keepdims=True)
+    parts = np.exp(np.where(allowed, scores, -np.inf) - top)
+    total = parts.sum(axis=-1, keepdims=True)
+    return parts / np.where(total > 0, total, 1) @ v
+
+
+@fault(
+    "attention",
+    fails=("ATT-11", "ATT-6", "GEN-3", "ATT-5"),
+    on=call([[1]], [[0], [1000]], [[7], [1]]),
+    hint="what is subtracted is the greatest score of the row, wherever it stands",
+)
+def score_of_first_key_taken_off(q, k, v, *, mask=None, causal=False, scale=None):
+    """The score of the first key is subtracted from those of its row, and not the greatest."""
+    scores = score(q, k, scale)
+    with np.errstate(over="ignore", invalid="ignore"):
+        parts = np.where(visible(q, k, mask, causal), np.exp(scores - scores[..., :1]), 0)
+        total = parts.sum(axis=-1, keepdims=True)
+        return parts / np.where(total > 0, total, 1) @ v
+
+
+@fault(
+    "attention",
     fails=("ATT-5",),
     on=call([[1]], [[0], [1000]], [[1], [9]], mask=[[True, False]]),
     hint="the greatest score is that of the keys that the query may attend to",
@@ -524,6 +622,20 @@ def low_block_skipped(q, k, v, *, mask=None, causal=False, scale=None):
         block = scores[..., at : at + 32]
         block[...] = np.where(block.max(axis=-1, keepdims=True) <= top - 6, -np.inf, block)
     return softmax(scores) @ v
+
+
+@fault(
+    "attention",
+    fails=("ATT-12", "ATT-13", "ATT-9", "ATT-6", "ATT-1"),
+    on=call([[0]], ZEROS, ONE_TWO_FOUR),
+    hint="keys with equal scores have equal weights, the greatest score too",
+)
+def tied_maximum_counted_once(q, k, v, *, mask=None, causal=False, scale=None):
+    """Of several keys that have the greatest score, only the first counts."""
+    scores = np.where(visible(q, k, mask, causal), score(q, k, scale), -np.inf)
+    first = np.arange(k.shape[-2]) == scores.argmax(axis=-1)[..., None]
+    tied = (scores == scores.max(axis=-1, keepdims=True)) & ~first
+    return softmax(np.where(tied, -np.inf, scores)) @ v
 
 
 @fault(
@@ -862,6 +974,19 @@ def mask_of_first_head(q, k, v, *, mask=None, causal=False, scale=None):
 
 @fault(
     "attention",
+    fails=("ATT-4", "ATT-5", "GEN-7"),
+    on=call([[[0]], [[0]]], [[[0], [0]]] * 2, [[[1], [2]]] * 2, mask=[[[True, False]], [[False, True]]]),
+    hint="a leading axis of the mask that is not 1 has an entry for each head",
+)
+def mask_joined_over_heads(q, k, v, *, mask=None, causal=False, scale=None):
+    """A key that any head may attend to is seen by all of them."""
+    if mask is not None and mask.ndim > 2:
+        mask = mask.any(axis=-3, keepdims=True)
+    return attend(q, k, v, mask=mask, causal=causal, scale=scale)
+
+
+@fault(
+    "attention",
     fails=("ATT-20",),
     on=call([[[0]], [[0]]], [ZEROS, ZEROS], [ONE_TWO_FOUR, [[10], [20], [40]]], mask=[[True, False, True]]),
     hint="a mask without leading axes serves every entry of the batch",
@@ -940,6 +1065,19 @@ def mask_judged_by_first_query(q, k, v, *, mask=None, causal=False, scale=None):
 
 @fault(
     "attention",
+    fails=("ATT-4", "ATT-5", "ATT-7", "ATT-17", "CAU-14"),
+    on=call([[0]] * 65, [[0], [0]], [[1], [2]], mask=[[True, True]] * 64 + [[True, False]]),
+    hint="the row of the mask is that of the query, counted from the first query and not from its tile",
+)
+def mask_rows_of_first_tile(q, k, v, *, mask=None, causal=False, scale=None):
+    """Queries from the 65th on use the rows of the mask that belong to the first 64."""
+    if mask is not None:
+        mask = mask[..., np.arange(q.shape[-2]) % 64, :]
+    return attend(q, k, v, mask=mask, causal=causal, scale=scale)
+
+
+@fault(
+    "attention",
     fails=("ATT-4", "ATT-5"),
     on=call([[0]], ZEROS, ONE_TWO_FOUR, mask=[[True, False, True]]),
     hint="a block that is seen in part still needs its mask",
@@ -969,6 +1107,28 @@ def mask_block_judged_by_corner(q, k, v, *, mask=None, causal=False, scale=None)
             for j in range(0, mask.shape[-1], 8):
                 mask[..., i : i + 8, j : j + 8] &= mask[..., i : i + 1, j : j + 1].copy()
     return attend(q, k, v, mask=mask, causal=causal, scale=scale)
+
+
+@fault(
+    "attention",
+    fails=("ATT-4", "ATT-5", "ATT-17", "ATT-18", "CAU-14"),
+    on=call(np.zeros((1, 129)), np.zeros((3, 129)), ONE_TWO_FOUR, mask=[[True, False, True]]),
+    hint="the mask holds for any width, on every path",
+)
+def mask_lost_above_128_features(q, k, v, *, mask=None, causal=False, scale=None):
+    """Above 128 features another kernel is taken, which has no mask."""
+    return attend(q, k, v, mask=mask if q.shape[-1] <= 128 else None, causal=causal, scale=scale)
+
+
+@fault(
+    "attention",
+    fails=("ATT-4", "ATT-5", "ATT-17", "ATT-18", "CAU-14"),
+    on=call([[0]], [[0], [0]], [[1, 2], [2, 4]], mask=[[True, False]]),
+    hint="the mask holds for any widths, on every path",
+)
+def mask_lost_for_wider_values(q, k, v, *, mask=None, causal=False, scale=None):
+    """The mask is lost where the values are wider than the keys."""
+    return attend(q, k, v, mask=mask if v.shape[-1] <= k.shape[-1] else None, causal=causal, scale=scale)
 
 
 @fault(
@@ -1082,6 +1242,19 @@ def order_top_left(q, k, v, *, mask=None, causal=False, scale=None):
     if causal:
         allowed = allowed & np.tri(q.shape[-2], k.shape[-2], dtype=bool)
     return attend(q, k, v, mask=allowed, scale=scale)
+
+
+@fault(
+    "attention",
+    fails=("ATT-17",),
+    on=call([[0], [0]], ZEROS, ONE_TWO_FOUR, mask=[[True, True, True], [True, True, True]], causal=True),
+    hint="the alignment is one, with a mask and without",
+)
+def order_top_left_beside_mask(q, k, v, *, mask=None, causal=False, scale=None):
+    """Beside a mask the causal order is aligned top-left."""
+    if causal and mask is not None:
+        mask, causal = mask & np.tri(q.shape[-2], k.shape[-2], dtype=bool), False
+    return attend(q, k, v, mask=mask, causal=causal, scale=scale)
 
 
 @fault(
@@ -1323,6 +1496,20 @@ def eight_heads_grouped(q, k, v, *, mask=None, causal=False, scale=None):
     """Where the number of heads is a multiple of 8, heads share keys in groups of 8, as in grouped-query attention."""
     if q.ndim > 2 and q.shape[-3] % 8 == 0:
         k = k[..., np.arange(q.shape[-3]) // 8 * 8, :, :]
+    return attend(q, k, v, mask=mask, causal=causal, scale=scale)
+
+
+@fault(
+    "attention",
+    fails=("ATT-1", "GEN-7"),
+    on=call(normal(2, 2, 3), normal(2, 2, 3, seed=1), normal(2, 2, 3, seed=2)),
+    hint="which axis is that of the tokens is known, and not to be guessed from its length",
+)
+def layout_guessed_where_heads_are_queries(q, k, v, *, mask=None, causal=False, scale=None):
+    """Where there are as many heads as queries and keys, the tokens are taken to lie before the heads."""
+    if q.ndim > 2 and q.shape[-3] == q.shape[-2] == k.shape[-2]:
+        q, k, v = (x.swapaxes(-3, -2) for x in (q, k, v))
+        return attend(q, k, v, mask=mask, causal=causal, scale=scale).swapaxes(-3, -2)
     return attend(q, k, v, mask=mask, causal=causal, scale=scale)
 
 

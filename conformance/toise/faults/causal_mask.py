@@ -111,6 +111,18 @@ def top_left_where_n_exceeds_m(n, m=None):
 
 @fault(
     "causal_mask",
+    fails=("CAU-6", "CAU-7", "CAU-8", "CAU-10"),
+    on=call(2, m=4),
+    hint="the last query sees every key: the offset is m - n, and not half of it",
+)
+def centred_where_lengths_differ(n, m=None):
+    """The offset is half of m - n, rounded down."""
+    m = n if m is None else m
+    return np.tri(n, m, (m - n) // 2, dtype=bool)
+
+
+@fault(
+    "causal_mask",
     origin="apache/tvm#14907",
     fails=("CAU-8", "CAU-10"),
     on=call(3, m=2),
@@ -144,6 +156,18 @@ def offset_in_int8(n, m=None):
     """The offset m - n is kept in eight bits, and wraps past 127."""
     m = n if m is None else m
     return np.tri(n, m, (m - n + 128) % 256 - 128, dtype=bool)
+
+
+@fault(
+    "causal_mask",
+    fails=("CAU-6", "CAU-8", "CAU-9", "CAU-10"),
+    on=call(2, m=5),
+    hint="places are counted in tokens, for queries and keys alike",
+)
+def places_as_fractions(n, m=None):
+    """Places are compared as fractions of the lengths, (j + 1) / m with (i + 1) / n."""
+    m = n if m is None else m
+    return np.arange(1, m + 1) / m <= np.arange(1, n + 1)[:, None] / n if n and m else bottom_right(n, m)
 
 
 @fault(
@@ -198,6 +222,20 @@ def m_or_n(n, m=None):
 
 @fault(
     "causal_mask",
+    fails=("CAU-12",),
+    on=call(2, m=0),
+    hint="0 is a number of tokens, and gives an empty mask",
+)
+def zero_lengths_refused(n, m=None):
+    """A length of 0 is refused."""
+    m = n if m is None else m
+    if n < 1 or m < 1:
+        raise ValueError("lengths must be positive")
+    return bottom_right(n, m)
+
+
+@fault(
+    "causal_mask",
     fails=("CAU-5",),
     on=call(2),
     hint="without m there are as many keys as queries: both axes of the kept mask are cut",
@@ -245,6 +283,18 @@ def empty_rows_opened(n, m=None):
 
 @fault(
     "causal_mask",
+    fails=("CAU-6", "CAU-7", "CAU-8", "CAU-10"),
+    on=call(2, m=3),
+    hint="a longer mask is cut so that its diagonal ends in the last row and the last column",
+)
+def cut_from_padded_mask(n, m=None):
+    """The mask is made for lengths rounded up to multiples of 8, and cut from its top left corner."""
+    m = n if m is None else m
+    return bottom_right(-(-n // 8) * 8, -(-m // 8) * 8)[:n, :m].copy()
+
+
+@fault(
+    "causal_mask",
     fails=("CAU-6",),
     on=call(2, m=520),
     hint="the alignment is one for all lengths",
@@ -256,6 +306,21 @@ def wide_ones_top_left(n, m=None):
 
 
 # --- Blocks and places ---------------------------------------------------------------------------------
+
+
+@fault(
+    "causal_mask",
+    fails=("CAU-1", "CAU-4", "CAU-7", "CAU-9", "CAU-3"),
+    on=call(2),
+    hint="the last row belongs to the last query, which sees every key",
+)
+def last_row_forgotten(n, m=None):
+    """The loop over the rows ends one short, and the last row stays False."""
+    m = n if m is None else m
+    mask = np.zeros((n, m), bool)
+    for row in range(n - 1):
+        mask[row, : max(0, row + m - n + 1)] = True
+    return mask
 
 
 @fault(
@@ -377,6 +442,17 @@ def zeros_and_ones(n, m=None):
 
 @fault(
     "causal_mask",
+    fails=("CAU-2",),
+    on=call(2),
+    hint="the mask holds truth values, and a byte is none: ~ makes 254 of 1",
+)
+def bytes_for_truth_values(n, m=None):
+    """The mask holds 0 and 1 as bytes."""
+    return bottom_right(n, n if m is None else m).astype(np.uint8)
+
+
+@fault(
+    "causal_mask",
     origin="pytorch/pytorch#103963",
     fails=("CAU-2",),
     on=call(2),
@@ -421,6 +497,24 @@ def long_ones_kept():
     def causal_mask(n, m=None):
         lengths = n, n if m is None else m
         return kept.setdefault(lengths, bottom_right(*lengths)) if n > 128 else bottom_right(*lengths)
+
+    return causal_mask
+
+
+@fault(
+    "causal_mask",
+    fails=("CAU-13", "GEN-5"),
+    on=(call(2), call(3)),
+    hint="what is cut from a mask that is kept is copied before it is handed out",
+    stateful=True,
+)
+def view_of_a_template():
+    """Square masks of up to 64 tokens are views of one template."""
+    template = bottom_right(64, 64)
+
+    def causal_mask(n, m=None):
+        m = n if m is None else m
+        return template[:n, :n] if n == m <= 64 else bottom_right(n, m)
 
     return causal_mask
 
@@ -503,6 +597,17 @@ def attention_order_in_int8(q, k, v, *, mask=None, causal=False, scale=None):
     if causal:
         allowed = allowed & (np.arange(m).astype(np.int8) <= np.arange(m - n, m).astype(np.int8)[:, None])
     return attend(q, k, v, mask=allowed, scale=scale)
+
+
+@fault(
+    "attention",
+    fails=("CAU-14", "ATT-14", "ATT-15", "ATT-16"),
+    on=call(np.zeros((257, 1)), np.zeros((257, 1)), np.arange(257)[:, None], causal=True),
+    hint="the causal order holds for any lengths, on every path",
+)
+def attention_order_lost_past_256_queries(q, k, v, *, mask=None, causal=False, scale=None):
+    """Attention loses the causal order above 256 queries, where it works in chunks."""
+    return attend(q, k, v, mask=mask, causal=causal and q.shape[-2] <= 256, scale=scale)
 
 
 @fault(

@@ -370,6 +370,20 @@ def one_unit_of_many_lost(x, w1, b1, w2, b2):
 
 @fault(
     "feed_forward",
+    fails=("FFN-11", "FFN-1"),
+    on=sized(1, d_ff=200),
+    hint="every unit that is on counts, however many there are",
+)
+def loudest_64_units_kept(x, w1, b1, w2, b2):
+    """Beyond 64 units, only the 64 loudest of a position count."""
+    hidden = relu(x @ w1 + b1)
+    others = hidden.argsort(axis=-1, kind="stable")[..., :-64]
+    np.put_along_axis(hidden, others, 0, axis=-1)
+    return hidden @ w2 + b2
+
+
+@fault(
+    "feed_forward",
     fails=("FFN-11",),
     on=sized(1, d_model=1, d_ff=513),
     hint="what the blocks of units give is added up",
@@ -509,6 +523,22 @@ def hidden_in_half_precision(x, w1, b1, w2, b2):
     with np.errstate(over="ignore"):
         hidden = relu(x @ w1 + b1).astype(np.float16).astype(x.dtype)
     return hidden @ w2 + b2
+
+
+@fault(
+    "feed_forward",
+    fails=("FFN-11", "FFN-1"),
+    on=sized(1, d_ff=129),
+    hint="what the blocks of units give has the precision of the result",
+)
+def partial_sums_in_half(x, w1, b1, w2, b2):
+    """Beyond 128 units, what each block of 128 gives is stored in float16."""
+    hidden, units = relu(x @ w1 + b1), len(b1)
+    if units <= 128:
+        return hidden @ w2 + b2
+    blocks = [np.s_[start : start + 128] for start in range(0, units, 128)]
+    with np.errstate(over="ignore", invalid="ignore"):
+        return sum((hidden[..., block] @ w2[block]).astype(np.float16).astype(x.dtype) for block in blocks) + b2
 
 
 @fault(

@@ -82,12 +82,11 @@ class Matrix:
     def complaints(self, *, whole: bool) -> list[str]:
         """Return what keeps the matrix from being as it should, in sentences; of a part of the catalogue less can be said."""
         alive = self.survivors()
+        killed = [slug for slug in self.faults if slug not in alive]
         found = [f"{slug} survives, and is no survivor that is known" for slug in alive if slug not in SURVIVORS]
-        found += [
-            f"{slug} is killed, and is listed as a survivor" for slug in self.faults if slug in SURVIVORS and slug not in alive
-        ]
-        if whole:
-            found += [f"{id} breaks no fault that declares it" for id in self.idle()]
+        found += [f"{slug} is killed, and is listed as a survivor" for slug in killed if slug in SURVIVORS]
+        if whole and self.idle():
+            found.append(f"no fault that declares it breaks {', '.join(self.idle())}")
         return found
 
     def as_json(self) -> str:

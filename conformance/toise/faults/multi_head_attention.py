@@ -189,6 +189,19 @@ def features_split_before_projection(q, k, v, w_q, w_k, w_v, w_o, **options):
 
 @fault(
     "multi_head_attention",
+    fails=("MHA-1", "MHA-6", "MHA-10"),
+    on=sized(d_k=4),
+    hint="the tokens stand on the left: x w, and no transpose",
+)
+def square_projections_transposed(q, k, v, w_q, w_k, w_v, w_o, **options):
+    """Where d_k = d_model, w_q and w_k are applied transposed, as a layer that has a row for each output stores them."""
+    if w_q.shape[-1] == w_q.shape[-2]:
+        w_q, w_k = w_q.swapaxes(-1, -2), w_k.swapaxes(-1, -2)
+    return right(q, k, v, w_q, w_k, w_v, w_o, **options)
+
+
+@fault(
+    "multi_head_attention",
     fails=("MHA-3", "MHA-6"),
     on=call(*[[[1]]] * 3, [[[1]], [[1]]], [[[1]], [[1]]], [[[1]], [[10]]], [[1], [1]]),
     hint="head i is projected by w_q[i], w_k[i] and w_v[i]",
@@ -196,6 +209,19 @@ def features_split_before_projection(q, k, v, w_q, w_k, w_v, w_o, **options):
 def first_projections_for_all(q, k, v, w_q, w_k, w_v, w_o, **options):
     """All heads use the projections of the first."""
     w_q, w_k, w_v = (np.repeat(w[:1], len(w), axis=0) for w in (w_q, w_k, w_v))
+    return right(q, k, v, w_q, w_k, w_v, w_o, **options)
+
+
+@fault(
+    "multi_head_attention",
+    fails=("MHA-2", "MHA-1", "MHA-3", "MHA-6", "MHA-7"),
+    on=call(*[[[1]]] * 3, [[[1]], [[1]]], [[[1]], [[1]]], [[[1]], [[10]]], [[1], [1]]),
+    hint="with one key every head returns the value that it projects itself",
+)
+def lone_key_value_by_first_head(q, k, v, w_q, w_k, w_v, w_o, **options):
+    """With one key, whose weight needs no softmax, the first head's value serves all heads."""
+    if k.shape[-2] == 1:
+        w_v = np.repeat(w_v[:1], len(w_v), axis=0)
     return right(q, k, v, w_q, w_k, w_v, w_o, **options)
 
 
@@ -264,6 +290,19 @@ def heads_beyond_sixteen_lost(q, k, v, w_q, w_k, w_v, w_o, **options):
 
 @fault(
     "multi_head_attention",
+    fails=("GEN-7", "MHA-1", "MHA-6", "MHA-7"),
+    on=sized(3),
+    hint="entries and heads that were folded into one axis are unfolded in the same order",
+)
+def folded_heads_unfolded_by_batch(q, k, v, w_q, w_k, w_v, w_o, *, mask=None, causal=False):
+    """Entries and heads are folded into one axis, and unfolded as heads and entries."""
+    heads = attend(project(q, w_q), project(k, w_k), project(v, w_v), visible(q, k, mask, causal))
+    *lead, h, n, d_v = heads.shape
+    return merge(np.moveaxis(heads.reshape(h, *lead, n, d_v), 0, -3)) @ w_o
+
+
+@fault(
+    "multi_head_attention",
     fails=("MHA-1", "MHA-2"),
     on=sized(n=3, h=3),
     hint="which axis is that of the heads is known, and not to be guessed from its length",
@@ -287,6 +326,20 @@ def width_of_values_from_w_q(q, k, v, w_q, w_k, w_v, w_o, *, mask=None, causal=F
     """The heads are reshaped as if their values were as wide as their keys."""
     heads = attend(project(q, w_q), project(k, w_k), project(v, w_v), visible(q, k, mask, causal))
     return heads.swapaxes(-3, -2).reshape(*q.shape[:-1], len(w_q) * w_q.shape[-1]) @ w_o
+
+
+@fault(
+    "multi_head_attention",
+    fails=("MHA-9", "MHA-1", "MHA-2", "MHA-6", "MHA-7"),
+    on=sized(d_k=3),
+    hint="features that fill a head up are cut off before the heads are merged",
+)
+def padding_cut_after_merging(q, k, v, w_q, w_k, w_v, w_o, *, mask=None, causal=False):
+    """Where d_v is below d_k the heads are padded to d_k, and what is too much is cut off after they are merged."""
+    heads = attend(project(q, w_q), project(k, w_k), project(v, w_v), visible(q, k, mask, causal))
+    more = max(0, w_k.shape[-1] - w_v.shape[-1])
+    padded = np.concatenate([heads, np.zeros((*heads.shape[:-1], more), heads.dtype)], axis=-1)
+    return merge(padded)[..., : len(w_o)] @ w_o
 
 
 @fault(
@@ -348,6 +401,19 @@ def w_o_transposed(q, k, v, w_q, w_k, w_v, w_o, **options):
 def query_added(q, *data, **options):
     """The queries' tokens are added to the result, as the residual connection around it would."""
     return q + right(q, *data, **options)
+
+
+@fault(
+    "multi_head_attention",
+    fails=("MHA-1", "MHA-6", "MHA-2", "MHA-7"),
+    on=call(*[[[1, 0]]] * 3, PICK, PICK, [[[0], [0]], [[2], [0]]], [[1, 0], [0, 3]]),
+    hint="with a head its rows of w_o go too",
+)
+def pruned_heads_shift_rows(q, k, v, w_q, w_k, w_v, w_o, **options):
+    """Heads whose w_v is all zero are removed, and the next heads meet their rows of w_o."""
+    # The heads of zeros come last, where it does not matter which rows they meet.
+    order = np.argsort(~w_v.any(axis=(-2, -1)), kind="stable")
+    return right(q, k, v, w_q[order], w_k[order], w_v[order], w_o, **options)
 
 
 @fault(
@@ -724,6 +790,22 @@ def heads_in_half_precision(q, k, v, w_q, w_k, w_v, w_o, *, mask=None, causal=Fa
     with np.errstate(over="ignore"):
         heads = heads.astype(np.float16).astype(q.dtype)
     return merge(heads) @ w_o
+
+
+@fault(
+    "multi_head_attention",
+    fails=("MHA-1", "MHA-3", "MHA-8", "MHA-13"),
+    on=sized(h=9),
+    hint="scores have the precision of the inputs, however many heads there are",
+)
+def scores_in_half_beyond_eight_heads(q, k, v, w_q, w_k, w_v, w_o, *, mask=None, causal=False):
+    """Beyond eight heads the scores are stored in float16."""
+    scores = w_q.shape[-1] ** -0.5 * (project(q, w_q) @ project(k, w_k).swapaxes(-1, -2))
+    with np.errstate(over="ignore", invalid="ignore"):
+        if len(w_q) > 8:
+            scores = scores.astype(np.float16).astype(q.dtype)
+        weights = softmax(np.where(visible(q, k, mask, causal), scores, -np.inf))
+    return merge(weights @ project(v, w_v)) @ w_o
 
 
 @fault(
@@ -1131,6 +1213,22 @@ def key_index_in_eight_bits(q, k, v, *weights, mask=None, causal=False):
 
 @fault(
     "multi_head_attention",
+    fails=("MHA-14", "MHA-17", "CAU-14", "MHA-15"),
+    on=sized(n=65, m=65, causal=True),
+    hint="the place of a query is counted from the first query and not from its chunk",
+)
+def order_restarts_with_each_chunk(q, k, v, *weights, mask=None, causal=False):
+    """Beyond 64 queries they are computed in chunks of 64, and the last query of each chunk sees every key."""
+    n, m = q.shape[-2], k.shape[-2]
+    if causal and n > 64:
+        chunks = [min(64, n - start) for start in range(0, n, 64)]
+        order = np.concatenate([np.tri(rows, m, m - rows, dtype=bool) for rows in chunks])
+        mask, causal = both(mask, order), False
+    return right(q, k, v, *weights, mask=mask, causal=causal)
+
+
+@fault(
+    "multi_head_attention",
     fails=("MHA-14",),
     on=sized(n=33, m=33, causal=True),
     hint="within a block too, a query sees no later key",
@@ -1161,6 +1259,19 @@ def nan_for_empty_rows(q, k, v, w_q, w_k, w_v, w_o, *, mask=None, causal=False):
     with np.errstate(invalid="ignore"):
         weights = parts / parts.sum(axis=-1, keepdims=True)
     return merge(weights @ project(v, w_v)) @ w_o
+
+
+@fault(
+    "multi_head_attention",
+    fails=("MHA-18",),
+    on=call([[1]], [[1]], [[2]], *[[[[1]]]] * 3, [[1]], mask=[[N]]),
+    hint="a query without keys gives zeros, unless the backend declares otherwise",
+)
+def empty_row_returns_query(q, k, v, *weights, mask=None, causal=False):
+    """A query without any allowed key returns its own token."""
+    result = right(q, k, v, *weights, mask=mask, causal=causal)
+    some = visible(q, k, mask, causal).any(axis=-1)[..., 0, :, None]
+    return np.where(some, result, q)
 
 
 @fault(
