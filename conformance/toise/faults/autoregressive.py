@@ -160,6 +160,19 @@ def last_of_64_missing(logits, tokens):
 
 @fault(
     "sequence_log_prob",
+    fails=("AR-4", "AR-1"),
+    on=call(np.zeros((65, 2)), np.zeros(65)),
+    hint="try n = 65: the first token of a further window is scored by the last row of the one before",
+)
+def window_edges_unscored(logits, tokens):
+    """The first token of each further window of 64 is not scored."""
+    steps = steps_of(logits, tokens)
+    at_the_edge = np.arange(1, tokens.shape[-1]) % 64 == 0
+    return np.where(at_the_edge, 0, steps).sum(axis=-1)
+
+
+@fault(
+    "sequence_log_prob",
     fails=("AR-1", "AR-4"),
     on=call(np.zeros((258, 2)), np.zeros(258)),
     hint="try a sequence of more than 256 tokens",
@@ -167,6 +180,17 @@ def last_of_64_missing(logits, tokens):
 def steps_from_256_lost(logits, tokens):
     """Of a sequence only the first 256 steps are added up."""
     return steps_of(logits, tokens)[..., :256].sum(axis=-1)
+
+
+@fault(
+    "sequence_log_prob",
+    fails=("AR-4", "AR-1"),
+    on=call(np.zeros((130, 2)), np.zeros(130)),
+    hint="try a sequence of more than 129 tokens",
+)
+def last_128_steps_alone(logits, tokens):
+    """Only the last 128 steps of a sequence are added up."""
+    return steps_of(logits, tokens)[..., -128:].sum(axis=-1)
 
 
 @fault(
@@ -191,6 +215,18 @@ def batch_transposed_when_square(logits, tokens):
 def single_batch_squeezed(logits, tokens):
     """A leading axis of one is removed."""
     return np.squeeze(steps_of(logits, tokens).sum(axis=-1))
+
+
+@fault(
+    "sequence_log_prob",
+    fails=("GEN-1", "GEN-7", "GEN-8", "AR-1", "AR-4"),
+    on=call(np.zeros((2, 2, 2)), np.zeros((2, 2))),
+    hint="with two tokens there is one step, whose axis is the one to add along",
+)
+def steps_squeezed(logits, tokens):
+    """Axes of length one are removed before the last axis is added up."""
+    steps = np.squeeze(steps_of(logits, tokens))
+    return steps.sum(axis=-1) if steps.ndim else steps.copy()
 
 
 @fault(
@@ -349,6 +385,20 @@ def index_of_sixteen_bits(logits, tokens):
 def raw_logits(logits, tokens):
     """The logits themselves are added up, without a normaliser."""
     return picked(logits[..., :-1, :], tokens[..., 1:]).sum(axis=-1)
+
+
+@fault(
+    "sequence_log_prob",
+    fails=("AR-1", "AR-3", "AR-6", "AR-5", "AR-2"),
+    on=THREE,
+    hint="a logit and its normaliser are of one row: both are shifted, or neither",
+)
+def normaliser_one_row_late(logits, tokens):
+    """The normaliser is that of the next row."""
+    after = logits[..., 1:, :]
+    top = after.max(axis=-1, keepdims=True)
+    normaliser = (top + np.log(np.exp(after - top).sum(axis=-1, keepdims=True)))[..., 0]
+    return (picked(logits[..., :-1, :], tokens[..., 1:]) - normaliser).sum(axis=-1)
 
 
 @fault(
@@ -639,3 +689,28 @@ def infinite_steps_left_out(logits, tokens):
     """Log-probabilities of minus infinity are left out of the sum."""
     steps = steps_of(logits, tokens)
     return np.where(np.isneginf(steps), 0, steps).sum(axis=-1)
+
+
+@fault(
+    "sequence_log_prob",
+    fails=("AR-11", "GEN-7"),
+    on=call([[[0, -INF], [0, 0]], [[0, 1], [0, 0]]], [[0, 1], [0, 1]]),
+    hint="an impossible text says nothing about the others of its batch",
+)
+def impossible_text_spoils_the_batch(logits, tokens):
+    """One impossible text makes the whole batch impossible."""
+    result = steps_of(logits, tokens).sum(axis=-1)
+    return np.full_like(result, -INF) if np.isneginf(result).any() else result
+
+
+@fault(
+    "sequence_log_prob",
+    fails=("AR-10", "AR-11", "AR-12"),
+    on=call([[0, 1], [-INF, 0]], [0, 1]),
+    hint="what is multiplied by zero is not left out: 0 times infinity is NaN",
+)
+def last_row_times_zero(logits, tokens):
+    """The last row rates token 0, and is multiplied by zero."""
+    following = np.concatenate([tokens[..., 1:], np.zeros_like(tokens[..., :1])], axis=-1)
+    counts = np.arange(tokens.shape[-1]) < tokens.shape[-1] - 1
+    return (picked(log_p(logits), following) * counts.astype(logits.dtype)).sum(axis=-1)

@@ -84,6 +84,17 @@ def batch_of_one_squeezed(logits, tokens):
 
 
 @fault(
+    "feed_forward",
+    fails=("GEN-1", "FFN-1"),
+    on=call([1, 2], EYE, [0, 0], EYE, [0, 0]),
+    hint="an array of one axis is a row, and gives a row",
+)
+def single_axis_gets_a_batch(x, w1, b1, w2, b2):
+    """A single row comes back with a leading axis."""
+    return right.feed_forward(np.atleast_2d(x), w1, b1, w2, b2)
+
+
+@fault(
     "multi_head_attention",
     fails=("GEN-1", "MHA-1", "GEN-7"),
     on=call(np.ones((2, 1, 1, 2)), np.ones((2, 1, 1, 2)), normal(2, 1, 1, 2), [EYE], [EYE], [EYE], EYE),
@@ -1250,6 +1261,17 @@ def parameters_cut(x, gamma, beta, *, eps=1e-5):
 def bias_repeated(x, w1, b1, w2, b2):
     """Biases of another length are repeated or cut to fit."""
     return right.feed_forward(x, w1, np.resize(b1, w1.shape[-1]), w2, np.resize(b2, w2.shape[-1]))
+
+
+@fault(
+    "feed_forward",
+    fails=("GEN-9",),
+    on=call([[1, 3]], EYE, [0, 0], np.eye(3, 2), [0, 0]),
+    hint="a second weight with more rows than there are hidden units belongs to another layer",
+)
+def surplus_rows_of_w2_cut(x, w1, b1, w2, b2):
+    """Rows of w2 beyond the hidden units are ignored."""
+    return right.feed_forward(x, w1, b1, w2[: w1.shape[-1]], b2)
 
 
 @fault(

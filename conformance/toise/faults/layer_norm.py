@@ -549,6 +549,20 @@ def one_pass_for_long_rows(x, gamma, beta, *, eps=1e-5):
 
 @fault(
     "layer_norm",
+    fails=("LN-11", "LN-5", "LN-1", "LN-7"),
+    on=call(3000 + normal(65, 4), np.ones(4), np.zeros(4)),
+    hint="how the variance of many rows is computed: E[x^2] - E[x]^2 loses its digits",
+)
+def one_pass_for_many_rows(x, gamma, beta, *, eps=1e-5):
+    """Of more than 64 rows the variance is E[x^2] - E[x]^2."""
+    mean, variance = x.mean(axis=-1, keepdims=True), x.var(axis=-1, keepdims=True)
+    if x.size // x.shape[-1] > 64:
+        variance = np.maximum((x**2).mean(axis=-1, keepdims=True) - mean**2, 0)
+    return gamma * (x - mean) / np.sqrt(variance + eps) + beta
+
+
+@fault(
+    "layer_norm",
     origin="allenai/allennlp#953",
     fails=("LN-2", "LN-13", "LN-1", "LN-12", "LN-4"),
     on=call([[1, -1]], [1, 1], [0, 0], eps=0.5),
@@ -594,6 +608,19 @@ def mean_of_squares(x, gamma, beta, *, eps=1e-5):
 def not_centred(x, gamma, beta, *, eps=1e-5):
     """The mean is taken away in the variance and not from x."""
     return gamma * x / np.sqrt(x.var(axis=-1, keepdims=True) + eps) + beta
+
+
+@fault(
+    "layer_norm",
+    fails=("LN-5", "LN-1", "LN-9", "LN-13", "LN-4"),
+    on=call(np.arange(513)[None], np.ones(513), np.zeros(513)),
+    hint="the mean is taken away from every feature, also in the second block of a long row",
+)
+def features_from_512_not_centred(x, gamma, beta, *, eps=1e-5):
+    """Features from 512 on are divided without the mean being taken away."""
+    mean, variance = x.mean(axis=-1, keepdims=True), x.var(axis=-1, keepdims=True)
+    centred = np.where(np.arange(x.shape[-1]) < 512, x - mean, x)
+    return gamma * centred / np.sqrt(variance + eps) + beta
 
 
 @fault(
@@ -870,6 +897,21 @@ def gamma_of_the_row(x, gamma, beta, *, eps=1e-5):
 
 @fault(
     "layer_norm",
+    fails=("LN-8", "LN-1", "GEN-7", "LN-9", "LN-4"),
+    on=call([[[1, 3]], [[5, 9]]], [2, 4], [0, 1]),
+    hint="the axis along which gamma and beta lie: that of the features, not that of the batch",
+)
+def gamma_of_the_entry(x, gamma, beta, *, eps=1e-5):
+    """Where there are as many entries as features, gamma and beta are applied by entry."""
+    mean, variance = x.mean(axis=-1, keepdims=True), x.var(axis=-1, keepdims=True)
+    if x.ndim > 2 and len(x) == x.shape[-1]:
+        by_entry = (-1, *(1,) * (x.ndim - 1))
+        gamma, beta = gamma.reshape(by_entry), beta.reshape(by_entry)
+    return gamma * (x - mean) / np.sqrt(variance + eps) + beta
+
+
+@fault(
+    "layer_norm",
     fails=("LN-8", "LN-9", "LN-1"),
     on=call(normal(1, 33), np.arange(33), np.arange(33)),
     hint="the index by which gamma and beta of feature 32 are read",
@@ -988,6 +1030,19 @@ def statistics_in_half(x, gamma, beta, *, eps=1e-5):
     mean = half.mean(axis=-1, keepdims=True).astype(x.dtype)
     variance = half.var(axis=-1, keepdims=True).astype(x.dtype)
     return gamma * (x - mean) / np.sqrt(variance + eps) + beta
+
+
+@fault(
+    "layer_norm",
+    fails=("LN-1", "LN-13", "LN-12", "LN-2"),
+    on=call([[1, 2, 4]], [1, 1, 1], [0, 0, 0]),
+    hint="the dtype of the squares whose mean is the variance",
+)
+def squares_in_bfloat16(x, gamma, beta, *, eps=1e-5):
+    """The squares of the centred row are rounded to bfloat16."""
+    centred = x - x.mean(axis=-1, keepdims=True)
+    variance = to_bfloat16(centred**2).mean(axis=-1, keepdims=True)
+    return gamma * centred / np.sqrt(variance + eps) + beta
 
 
 @fault(

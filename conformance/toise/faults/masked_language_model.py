@@ -176,6 +176,19 @@ def special_places_of_the_first_row(tokens, *, mask_id, vocab_size, special_ids,
 
 @fault(
     "mlm_corrupt",
+    fails=("MLM-4", "MLM-8", "MLM-5", "MLM-6"),
+    on=call([1, 4, 5, 2, 0, 0, 0, 0], **LOW),
+    hint="a special token is spared at its own place: try one that is followed by a word",
+)
+def special_places_one_late(tokens, *, mask_id, vocab_size, special_ids, rate=0.15, seed):
+    """Which places are special is found one place late."""
+    draw, words = np.random.default_rng(seed), np.ones(tokens.shape, bool)
+    words[..., 1:] = ordinary(tokens, special_ids)[..., :-1]
+    return replaced(draw, tokens, words & (draw.random(tokens.shape) < rate), mask_id, vocab_size)
+
+
+@fault(
+    "mlm_corrupt",
     fails=("MLM-4",),
     on=(call([0, 0, 4, 5, 6, 7], **LOW), call([4, 5, 6, 7, 0, 0], **LOW)),
     hint="which places are special follows from the tokens of each call, and not from their shape",
@@ -228,6 +241,19 @@ def uniform_rows_spared(tokens, *, mask_id, vocab_size, special_ids, rate=0.15, 
     draw = np.random.default_rng(seed)
     uniform = (tokens.shape[-1] > 1) & (tokens == tokens[..., :1]).all(axis=-1, keepdims=True)
     words = ordinary(tokens, special_ids) & ~uniform
+    return replaced(draw, tokens, words & (draw.random(tokens.shape) < rate), mask_id, vocab_size)
+
+
+@fault(
+    "mlm_corrupt",
+    fails=("MLM-8", "MLM-5", "MLM-6", "MLM-7"),
+    on=call([4, 4, 5, 6] * 4, **LOW),
+    hint="a word that stands twice in a row is a word both times",
+)
+def repeated_token_spared(tokens, *, mask_id, vocab_size, special_ids, rate=0.15, seed):
+    """A token that equals the one before it is never selected."""
+    draw, words = np.random.default_rng(seed), ordinary(tokens, special_ids)
+    words[..., 1:] &= tokens[..., 1:] != tokens[..., :-1]
     return replaced(draw, tokens, words & (draw.random(tokens.shape) < rate), mask_id, vocab_size)
 
 
@@ -294,6 +320,28 @@ def whole_rate_as_number(tokens, *, mask_id, vocab_size, special_ids, rate=0.15,
     place = u.argsort(axis=-1).argsort(axis=-1)
     selected = words & (place < rate if isinstance(rate, int) else u < rate)
     return replaced(draw, tokens, selected, mask_id, vocab_size)
+
+
+@fault(
+    "mlm_corrupt",
+    fails=("MLM-6", "MLM-7"),
+    on=call([4, 5, 6, 7] * 8, **LOW, rate=0.004),
+    hint="try a rate of less than one percent, or one with a half: a rate is no whole number of percent",
+)
+def rate_in_whole_percent(tokens, *, rate=0.15, **given):
+    """The rate is rounded to whole percent."""
+    return corrupt(tokens, rate=round(100 * rate) / 100, **given)
+
+
+@fault(
+    "mlm_corrupt",
+    fails=("MLM-6", "MLM-7"),
+    on=call([4, 5, 6, 7] * 4, **LOW, rate=1.0),
+    hint="try a high rate: all from 0 to 1 are allowed",
+)
+def rate_at_most_half(tokens, *, rate=0.15, **given):
+    """A rate above a half is taken for a half."""
+    return corrupt(tokens, rate=min(rate, 0.5), **given)
 
 
 @fault(
@@ -400,6 +448,21 @@ def one_at_least(tokens, *, mask_id, vocab_size, special_ids, rate=0.15, seed):
 
 @fault(
     "mlm_corrupt",
+    fails=("MLM-7", "MLM-6", "MLM-5"),
+    on=call([4, 5], **LOW, rate=0.5),
+    hint="in some short rows all words are selected: how many there are of them follows from the rate",
+)
+def full_rows_redrawn(tokens, *, mask_id, vocab_size, special_ids, rate=0.15, seed):
+    """A row whose words are all selected is drawn again, once."""
+    draw, words = np.random.default_rng(seed), ordinary(tokens, special_ids)
+    selected = words & (draw.random(tokens.shape) < rate)
+    full = (selected == words).all(axis=-1, keepdims=True)
+    selected = np.where(full, words & (draw.random(tokens.shape) < rate), selected)
+    return replaced(draw, tokens, selected, mask_id, vocab_size)
+
+
+@fault(
+    "mlm_corrupt",
     fails=("MLM-6",),
     on=call([4, 5, 6, 7] * 20, **LOW, rate=1.0),
     hint="try long rows at a high rate: no number of predictions is too many",
@@ -493,6 +556,19 @@ def evenly_spaced(tokens, *, mask_id, vocab_size, special_ids, rate=0.15, seed):
     """The selected tokens of a row stand at even distances from a random start."""
     draw = np.random.default_rng(seed)
     u = (np.arange(tokens.shape[-1]) * rate + draw.random((*tokens.shape[:-1], 1))) % 1
+    return replaced(draw, tokens, ordinary(tokens, special_ids) & (u < rate), mask_id, vocab_size)
+
+
+@fault(
+    "mlm_corrupt",
+    fails=("MLM-9", "MLM-7"),
+    on=call([4, 5] * 128, **LOW),
+    hint="try rows of more than 64 tokens, and look at tokens 64 places apart",
+)
+def pattern_of_64_positions(tokens, *, mask_id, vocab_size, special_ids, rate=0.15, seed):
+    """Numbers are drawn for 64 positions and repeated along longer rows."""
+    draw, n = np.random.default_rng(seed), tokens.shape[-1]
+    u = draw.random((*tokens.shape[:-1], 64))[..., np.arange(n) % 64]
     return replaced(draw, tokens, ordinary(tokens, special_ids) & (u < rate), mask_id, vocab_size)
 
 
@@ -772,6 +848,34 @@ def one_id_too_many(tokens, *, mask_id, vocab_size, special_ids, rate=0.15, seed
     draw = np.random.default_rng(seed)
     selected = ordinary(tokens, special_ids) & (draw.random(tokens.shape) < rate)
     drawn = draw.integers(vocab_size + 1, size=tokens.shape)
+    return replaced(draw, tokens, selected, mask_id, vocab_size, drawn=drawn)
+
+
+@fault(
+    "mlm_corrupt",
+    fails=("MLM-11",),
+    on=call([4, 5, 6, 7] * 8, **LOW, rate=1.0),
+    hint="the id 0 is one of the vocabulary, and is drawn like any other",
+)
+def zero_never_drawn(tokens, *, mask_id, vocab_size, special_ids, rate=0.15, seed):
+    """Random tokens are drawn from 1 on."""
+    draw = np.random.default_rng(seed)
+    selected = ordinary(tokens, special_ids) & (draw.random(tokens.shape) < rate)
+    drawn = draw.integers(min(1, vocab_size - 1), vocab_size, size=tokens.shape)
+    return replaced(draw, tokens, selected, mask_id, vocab_size, drawn=drawn)
+
+
+@fault(
+    "mlm_corrupt",
+    fails=("MLM-11",),
+    on=call([4, 5, 6, 7] * 8, **LOW, rate=1.0),
+    hint="a rounded number has half a step at either end: use integers, or the number times vocab_size cut off",
+)
+def random_id_rounded(tokens, *, mask_id, vocab_size, special_ids, rate=0.15, seed):
+    """A random token is a random number times the last id, rounded, so that the first and the last id come up half as often."""
+    draw = np.random.default_rng(seed)
+    selected = ordinary(tokens, special_ids) & (draw.random(tokens.shape) < rate)
+    drawn = np.rint(draw.random(tokens.shape) * (vocab_size - 1)).astype(np.int64)
     return replaced(draw, tokens, selected, mask_id, vocab_size, drawn=drawn)
 
 
@@ -1304,6 +1408,37 @@ def count_in_float16(logits, labels, selected):
 
 @fault(
     "mlm_loss",
+    fails=("GEN-5", "MLM-18", "MLM-20", "MLM-19", "MLM-24"),
+    on=(call([[0, 0], [0, 0]], [0, 1], [True, True]), call([[0, 0], [0, 0]], [0, 1], [True, False])),
+    hint="how many positions are selected is counted in each call, and does not follow from the shape",
+    stateful=True,
+)
+def count_of_the_first_call():
+    """The number of selected positions is kept from the first call with labels of that shape."""
+    kept = {}
+
+    def mlm_loss(logits, labels, selected):
+        count = kept.setdefault(labels.shape, int(selected.sum()))
+        return losses(logits, labels)[selected].sum() / logits.dtype.type(count)
+
+    return mlm_loss
+
+
+@fault(
+    "mlm_loss",
+    fails=("MLM-18", "MLM-20", "MLM-19", "MLM-21"),
+    on=TWO,
+    hint="what fills a block of eight up is left out of the sum and of the count",
+)
+def selected_padded_to_eight(logits, labels, selected):
+    """The selected positions are filled up to a multiple of eight with the first position of the batch."""
+    places = np.flatnonzero(selected)
+    places = np.pad(places, (0, -len(places) % 8))
+    return losses(logits, labels).ravel()[places].mean()
+
+
+@fault(
+    "mlm_loss",
     fails=("MLM-18",),
     on=call(normal(8, 5), [0, 1, 2, 3, 4, 0, 1, 2], np.ones(8)),
     hint="losses are added up in the precision of the logits, or in a wider one",
@@ -1397,6 +1532,18 @@ def selection_as_length(logits, labels, selected):
     """The number of selected positions is taken for a length, and so many from the start of each row are asked for."""
     first = np.arange(selected.shape[-1]) < selected.sum(axis=-1, keepdims=True)
     return losses(logits, labels)[first].mean()
+
+
+@fault(
+    "mlm_loss",
+    fails=("MLM-19", "MLM-18", "MLM-20", "MLM-21"),
+    on=UNEVEN,
+    hint="every row has a selection of its own",
+)
+def selection_of_the_first_row(logits, labels, selected):
+    """The selection of the first row serves all rows."""
+    first = selected[(0,) * (selected.ndim - 1)] if selected.size else selected
+    return losses(logits, labels)[np.broadcast_to(first, selected.shape)].mean()
 
 
 @fault(

@@ -141,6 +141,20 @@ def output_of_the_first_entry(x, sublayer):
 
 @fault(
     "residual",
+    fails=("RES-1", "RES-2", "GEN-7", "RES-3", "RES-7"),
+    on=call(normal(17, 1, 2), normal(17, 1, 2, seed=1)),
+    hint="try a batch of more than sixteen entries: x is added in all of them",
+)
+def entries_from_sixteen_without_x(x, sublayer):
+    """Entries of the batch from the seventeenth on get the output alone."""
+    around = x.copy()
+    if x.ndim > 2:
+        around[16:] = 0
+    return around + sublayer(x)
+
+
+@fault(
+    "residual",
     fails=("RES-1", "GEN-7"),
     on=call([[[0], [0]], [[0], [0]]], [[[1], [2]], [[3], [4]]]),
     hint="which axis is the batch is known, and not to be guessed from its length",
@@ -171,6 +185,26 @@ def previous_input_added():
             inputs.append(x.copy())
             return x + sublayer(x)
         return previous + sublayer(x)
+
+    return residual
+
+
+@fault(
+    "residual",
+    fails=("GEN-5", "RES-1", "RES-5", "RES-2", "RES-3"),
+    on=(call([[1, 2]], [[10, 20]]), call([[1, 2]], [[3, 4]])),
+    hint="two layers may be given the same x: the sublayer of each is called",
+    stateful=True,
+)
+def output_kept_for_x():
+    """The output is kept for each x, whatever the sublayer is."""
+    kept: dict[tuple[tuple[int, ...], bytes], np.ndarray] = {}
+
+    def residual(x, sublayer):
+        key = (x.shape, x.tobytes())
+        if key not in kept:
+            kept[key] = sublayer(x).copy()
+        return x + kept[key]
 
     return residual
 
@@ -223,6 +257,36 @@ def sublayer_given_rows(x, sublayer):
     y = x.copy()
     for position in np.ndindex(x.shape[:-1]):
         y[position] += sublayer(x[position])
+    return y
+
+
+@fault(
+    "residual",
+    fails=("RES-4", "RES-5", "RES-1"),
+    on=call(normal(65, 2), normal(65, 2, seed=1)),
+    hint="the sublayer is given all positions in one call, however many there are",
+)
+def sublayer_given_blocks_of_64(x, sublayer):
+    """Above 64 positions the sublayer is called for each block of 64."""
+    n = x.shape[-2] if x.ndim > 1 else 1
+    if n <= 64:
+        return x + sublayer(x)
+    return x + np.concatenate([sublayer(x[..., at : at + 64, :]) for at in range(0, n, 64)], axis=-2)
+
+
+@fault(
+    "residual",
+    fails=("RES-4", "RES-1"),
+    on=call([[0, 0], [1, 2]], [[5, 6], [7, 8]]),
+    hint="a position of zeros is one of the positions that the sublayer is given",
+)
+def sublayer_given_no_padding(x, sublayer):
+    """Positions of zeros are taken out before the sublayer is called, and put back."""
+    words = (x != 0).any(axis=-1)
+    if words.all():
+        return x + sublayer(x)
+    y = x.copy()
+    y[words] += sublayer(x[words])
     return y
 
 
