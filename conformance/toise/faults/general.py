@@ -848,7 +848,7 @@ def every_eleventh_call():
 @fault(
     "residual",
     stateful=True,
-    fails=("GEN-5",),
+    fails=("GEN-5", "RES-1"),
     on=51 * (call([[1, 2]], [[0.0009765625, 2.0**-14]]),),
     hint="what changes after the first calls: a mode, a compiled version, a precision",
 )

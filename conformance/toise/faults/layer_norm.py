@@ -549,7 +549,7 @@ def one_pass_for_long_rows(x, gamma, beta, *, eps=1e-5):
 
 @fault(
     "layer_norm",
-    fails=("LN-11", "LN-5", "LN-1", "LN-7"),
+    fails=("LN-11", "LN-5", "LN-1"),
     on=call(3000 + normal(65, 4), np.ones(4), np.zeros(4)),
     hint="how the variance of many rows is computed: E[x^2] - E[x]^2 loses its digits",
 )
@@ -612,7 +612,7 @@ def not_centred(x, gamma, beta, *, eps=1e-5):
 
 @fault(
     "layer_norm",
-    fails=("LN-5", "LN-1", "LN-9", "LN-13", "LN-4"),
+    fails=("LN-5", "LN-1", "LN-9", "LN-13"),
     on=call(np.arange(513)[None], np.ones(513), np.zeros(513)),
     hint="the mean is taken away from every feature, also in the second block of a long row",
 )
@@ -897,7 +897,7 @@ def gamma_of_the_row(x, gamma, beta, *, eps=1e-5):
 
 @fault(
     "layer_norm",
-    fails=("LN-8", "LN-1", "GEN-7", "LN-9", "LN-4"),
+    fails=("LN-8", "LN-1"),
     on=call([[[1, 3]], [[5, 9]]], [2, 4], [0, 1]),
     hint="the axis along which gamma and beta lie: that of the features, not that of the batch",
 )

@@ -176,7 +176,7 @@ def special_places_of_the_first_row(tokens, *, mask_id, vocab_size, special_ids,
 
 @fault(
     "mlm_corrupt",
-    fails=("MLM-4", "MLM-8", "MLM-5", "MLM-6"),
+    fails=("MLM-4", "MLM-8", "MLM-6"),
     on=call([1, 4, 5, 2, 0, 0, 0, 0], **LOW),
     hint="a special token is spared at its own place: try one that is followed by a word",
 )
@@ -324,7 +324,7 @@ def whole_rate_as_number(tokens, *, mask_id, vocab_size, special_ids, rate=0.15,
 
 @fault(
     "mlm_corrupt",
-    fails=("MLM-6", "MLM-7"),
+    fails=("MLM-6",),
     on=call([4, 5, 6, 7] * 8, **LOW, rate=0.004),
     hint="try a rate of less than one percent, or one with a half: a rate is no whole number of percent",
 )
@@ -335,7 +335,7 @@ def rate_in_whole_percent(tokens, *, rate=0.15, **given):
 
 @fault(
     "mlm_corrupt",
-    fails=("MLM-6", "MLM-7"),
+    fails=("MLM-6",),
     on=call([4, 5, 6, 7] * 4, **LOW, rate=1.0),
     hint="try a high rate: all from 0 to 1 are allowed",
 )
@@ -448,7 +448,7 @@ def one_at_least(tokens, *, mask_id, vocab_size, special_ids, rate=0.15, seed):
 
 @fault(
     "mlm_corrupt",
-    fails=("MLM-7", "MLM-6", "MLM-5"),
+    fails=("MLM-6",),
     on=call([4, 5], **LOW, rate=0.5),
     hint="in some short rows all words are selected: how many there are of them follows from the rate",
 )
@@ -1408,7 +1408,7 @@ def count_in_float16(logits, labels, selected):
 
 @fault(
     "mlm_loss",
-    fails=("GEN-5", "MLM-18", "MLM-20", "MLM-19", "MLM-24"),
+    fails=("MLM-18", "MLM-20", "MLM-24"),
     on=(call([[0, 0], [0, 0]], [0, 1], [True, True]), call([[0, 0], [0, 0]], [0, 1], [True, False])),
     hint="how many positions are selected is counted in each call, and does not follow from the shape",
     stateful=True,

@@ -175,6 +175,7 @@ ROWS = MlmCorrupt(lead=(3, 16), n=523, vocab=24, specials="many", content="words
 OFTEN = MlmCorrupt(lead=(32,), n=64, vocab=6, specials="high", content="words", rate=0.75, seed=7)
 ALL = MlmCorrupt(lead=(16,), n=64, vocab=70000, specials="spread", content="words", rate=1.0, seed=8)
 LONE = MlmCorrupt(lead=(64,), n=1, vocab=9, specials="low", content="words", rate=1.0, seed=9)
+PAIRS = MlmCorrupt(lead=(4096,), n=2, vocab=9, specials="low", content="words", rate=0.75, seed=11)
 RARE = MlmCorrupt(lead=(32,), n=1030, vocab=24, specials="low", content="words", rate=2.0**-10, seed=10)
 SEEDED = MlmCorrupt(lead=(2, 4), n=523, vocab=24, specials="many", content="words", rate=0.5, seed=1)
 # Smallest first.  No row is halfway between two counts at the usual rate; the vocabularies are small where ids are counted.

@@ -26,7 +26,8 @@ class MultiHeadAttention(Recipe):
 
     widths    "tied": d_model is h d_k and d_v is d_k, as most implementations need it; "free": as the fields say
     weights   "pick": each column takes one feature, head after head, as if the features were split; "ramp": small
-              whole numbers, halved until the projections are of the size of the tokens; "normal": so scaled too
+              whole numbers, halved until the projections are of the size of the tokens; "normal": so scaled too;
+              "pruned": the same, with zeros for the first head's w_v and the second one's w_q
     """
 
     n: int = 1
@@ -98,10 +99,11 @@ class MultiHeadAttention(Recipe):
             numbers = np.array([1.0, -1.0, 2.0, -3.0, -2.0, 0.0, 3.0])
             numbers = numbers[(2 * head + 3 * row + 5 * column + at) % 7]
             return numbers * np.where(head // 7 % 2, 0.25, 1.0) * 2.0 ** -((rows.bit_length() - 1) // 2)
-        if self.weights == "normal":
+        if self.weights in ("normal", "pruned"):
+            pruned = self.weights == "pruned" and at in (0, 2)
             # Scores of a spread near 2: equal weights would hide what makes them, and one weight alone all the others.
             spread = 1.5 if at in (0, 1) else 1.0
-            return spread * bits.normal(self.seed, 11 + at, shape) / rows**0.5
+            return spread * bits.normal(self.seed, 11 + at, shape) / rows**0.5 * ~(pruned & (head == 1 - at // 2))
         raise unknown("weights", self.weights, CHOICES["weights"])
 
 
@@ -200,6 +202,7 @@ def large(seed: int, **fields: Any) -> MultiHeadAttention:
 LARGE = (
     MultiHeadAttention(n=1, m=3, literal=(2.0, 1.0, 1.0, 3.0, -1.0, 2.0, 3.0, 1.0, 0.5, 4.0, 2.0, 1.0, -3.0, 1.0), exponent=10),
     MultiHeadAttention(n=2, m=3, h=3, content="normal", values="spread", seed=19),
+    MultiHeadAttention(n=2, m=3, h=4, d_k=2, content="normal", values="normal", weights="pruned", seed=39),
     large(20, h=9, d_k=17, d_v=17),
     large(127, d_model=129, content="sparse", given="self"),
     large(31, lead=(2, 1, 3), n=577, h=1),

@@ -73,7 +73,7 @@ def test_the_result_lies_among_the_allowed_values(backend, qkv):
 @requirement(
     "ATT-4",
     qkv=attention_inputs(mask=(*MASKED, "open", "entries")).beside(
-        *changed((LOW, LOWER, TOKENS, HEADS), mask="some", shape="full"), after=SMALL
+        *changed((LOW, LOWER, TOKENS, HEADS, WIDE, ROWS), mask="some", shape="full"), after=SMALL
     ),
 )
 def test_a_query_attends_where_the_mask_is_true(backend, qkv):
@@ -253,7 +253,7 @@ def test_the_first_token_returns_its_own_value(backend, qkv):
         scale=(None, None, 0.5),
         n=(2, 3, 4, 5, 8, 17),
         m=(2, 3, 4, 5, 8, 17, 33),
-    ).beside(*changed((LOW, LOWER, TOKENS), causal=True, mask="some"), after=SMALL),
+    ).beside(*changed((LOW, LOWER, TOKENS, WIDE), causal=True, mask="some"), after=SMALL),
 )
 def test_mask_and_causal_combine_by_and(backend, qkv):
     """A key is seen where the mask and the causal order both allow it: one mask that says so gives the same."""

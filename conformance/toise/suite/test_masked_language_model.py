@@ -100,7 +100,9 @@ def test_fifteen_of_a_hundred_tokens_are_selected(backend, call):
 
 @requirement(
     "MLM-6",
-    call=mlm_corrupt_draws(rate=(0.0, 0.5, 1, 0.3, 0.05)).beside(replace(inputs.ROWS, rate=1.0), inputs.LONE, inputs.RARE),
+    call=mlm_corrupt_draws(rate=(0.0, 0.5, 1, 0.3, 0.05)).beside(
+        replace(inputs.ROWS, rate=1.0), inputs.LONE, inputs.PAIRS, inputs.RARE
+    ),
 )
 def test_an_explicit_rate_replaces_the_default(backend, call):
     """Also 0, at which nothing is selected, and 1, at which all is; with `fixed-count`, one of each row at 0."""
