@@ -82,8 +82,8 @@ def inputs_to_a_kill() -> str:
     """Return how many inputs each requirement needs until a fault that it breaks is broken."""
     taken: dict[str, list[int]] = {}
     for each in _matrix().values():
-        for id in each["broken"]:
-            taken.setdefault(id, []).append(each["examples"][id])
+        for id, count in each["broken"].items():
+            taken.setdefault(id, []).append(count)
     rows = [(id, taken[id]) for id in toise_spec.requirements() if id in taken]
     every = [count for _, counts in rows for count in counts]
     lines = [

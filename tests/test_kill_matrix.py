@@ -110,7 +110,8 @@ def test_the_command_judges_a_fault(toise, tmp_path):
 
     assert done.returncode == 0, done.stderr
     assert "1 of 1 faults" in done.stdout
-    assert json.loads(file.read_text())["faults"][EPS]["broken"] == list(judge_fault(EPS).broken)
+    found = judge_fault(EPS)
+    assert json.loads(file.read_text())["faults"][EPS]["broken"] == {id: found.examples[id] for id in found.broken}
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from toise.backend import Backend
+from toise.declarations import CHOICES
 from toise.faults import catalogue
 from toise.operations import OPERATIONS
 from toise.targets import load
@@ -19,7 +20,6 @@ from toise.verdict import Irrelevant, NotProvided, Violation
 if TYPE_CHECKING:
     from toise.faults import Fault
     from toise.inputs import Case
-    from toise.operations import Required
     from toise.verdict import Answer
 
 Array = np.ndarray
@@ -60,19 +60,28 @@ def _answer(backend: Backend, case: Case) -> Answer | None:
 
 def _separated(fault: Fault, backend: Backend, answer: Answer) -> bool:
     """Tell whether the backend goes wrong on a call as the fault does."""
-    required = backend.required(answer.case)
-    return bool(_apart(answer.got, required).any()) and _explains(fault, backend, answer)
+    value, radius = _required(backend, answer.case)
+    right = _same(answer.got, value) | (np.abs(answer.got - value) <= radius)
+    return not right.all() and _explains(fault, backend, answer)
 
 
 def _explains(fault: Fault, backend: Backend, answer: Answer) -> bool:
     """Tell whether a result is the fault's, as nearly as can be told from where the fault is right."""
-    required = backend.required(answer.case)
+    value, radius = _required(backend, answer.case)
     wrong = _result(fault, backend.dtype, answer.case)
     if wrong is None:
         return False
-    apart = np.abs(wrong - required.value)
-    near = np.abs(answer.got - wrong) <= required.radius + NEAR * np.where(np.isfinite(apart), apart, 0)
-    return bool((near | _same(answer.got, wrong) | np.isinf(required.radius)).all())
+    apart = np.abs(wrong - value)
+    near = np.abs(answer.got - wrong) <= radius + NEAR * np.where(np.isfinite(apart), apart, 0)
+    return bool((near | _same(answer.got, wrong) | np.isinf(radius)).all())
+
+
+def _required(backend: Backend, case: Case) -> tuple[Array, Array]:
+    """Return the value and the radius of a call; what no formula defines has one value where no other choice is declared."""
+    required, declared = backend.required(case), backend.declared(case.operation)
+    if all(declared.choices[key] == values[0] for key, values in CHOICES[case.operation].items()):
+        return required.value, np.where(OPERATIONS[case.operation].excused(case, declared), 0, required.radius)
+    return required.value, required.radius
 
 
 def _result(fault: Fault, dtype: str, case: Case) -> Array | None:
@@ -82,11 +91,6 @@ def _result(fault: Fault, dtype: str, case: Case) -> Array | None:
         return wrong.run(case).got
     except (NotProvided, Violation):
         return None
-
-
-def _apart(got: Array, required: Required) -> Array:
-    with np.errstate(all="ignore"):
-        return ~(np.abs(got - required.value) <= required.radius) & ~_same(got, required.value)
 
 
 def _same(a: Array, b: Array) -> Array:

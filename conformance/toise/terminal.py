@@ -308,7 +308,8 @@ def _likenesses(report: Report) -> list[str]:
     lines = []
     for (operation, slug), dtypes in found.items():
         fault = catalogue()[slug]
-        lines.append(f"{operation} in {', '.join(dtypes)} behaves like {slug} ({fault.source}): {fault.sentence} {fault.hint}")
+        lines += [f"{operation} in {', '.join(dtypes)} behaves like {slug} ({fault.source})"]
+        lines += [f"  {fault.sentence}", f"  hint      {fault.hint}", ""]
     return lines
 
 

@@ -90,7 +90,10 @@ class Matrix:
         return found
 
     def as_json(self) -> str:
-        """Return the matrix as JSON, the same for the same versions and seed: without the seconds."""
+        """Return the matrix as JSON: for each fault how many inputs each requirement took that it breaks, and no seconds.
+
+        The same versions and seed give the same text.
+        """
         faults = {
             slug: {
                 "late": catalogue()[slug].late,

@@ -1153,18 +1153,6 @@ def causal_written_into_the_mask(q, k, v, *weights, mask=None, causal=False):
 @fault(
     "multi_head_attention",
     fails=("MHA-14",),
-    on=sized(causal=True),
-    hint="the last query sees every key: query i of n sees keys j <= i + (m - n)",
-)
-def causal_top_left(q, k, v, *weights, mask=None, causal=False):
-    """The causal order is aligned top-left."""
-    n, m = q.shape[-2], k.shape[-2]
-    return right(q, k, v, *weights, mask=both(mask, np.tri(n, m, dtype=bool)) if causal else mask)
-
-
-@fault(
-    "multi_head_attention",
-    fails=("MHA-14",),
     on=sized(n=3, m=2, causal=True),
     hint="with more queries than keys the first ones see none: m - n is negative then",
 )
@@ -1183,19 +1171,6 @@ def causal_offset_never_negative(q, k, v, *weights, mask=None, causal=False):
 def causal_dropped_for_other_lengths(q, k, v, *weights, mask=None, causal=False):
     """The causal order is dropped where n and m differ."""
     return right(q, k, v, *weights, mask=mask, causal=causal and q.shape[-2] == k.shape[-2])
-
-
-@fault(
-    "multi_head_attention",
-    fails=("MHA-14", "MHA-17"),
-    on=tenfold([1, 2, 4], causal=True),
-    hint="the causal order holds in every head",
-)
-def causal_in_the_first_head_alone(q, k, v, w_q, w_k, w_v, w_o, *, mask=None, causal=False):
-    """Only the first head is causal."""
-    others = (np.arange(len(w_q)) > 0)[:, None, None]
-    allowed = visible(q, k, mask, causal=False) & (visible(q, k, None, causal) | others)
-    return merge(attend(project(q, w_q), project(k, w_k), project(v, w_v), allowed)) @ w_o
 
 
 @fault(
