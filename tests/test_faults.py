@@ -20,6 +20,7 @@ from toise.targets import load
 SLUGS = list(catalogue())
 RANDOM = [slug for slug in SLUGS if catalogue()[slug].operation == "mlm_corrupt"]
 DRAWS = 4000
+RIGHT_MOMENTS = {}
 
 
 def right(operation):
@@ -259,15 +260,27 @@ def wrong_call(function, case):
     return ""
 
 
+def moments(function, case):
+    """Return the mean and the variance of each number over many draws."""
+    found = statistics(*draws(function, case), case)
+    return found.mean(axis=0), found.var(axis=0)
+
+
+def right_moments(case):
+    """Return those of the reference, computed once for each call."""
+    if case.digest not in RIGHT_MOMENTS:
+        RIGHT_MOMENTS[case.digest] = moments(right("mlm_corrupt"), case)
+    return RIGHT_MOMENTS[case.digest]
+
+
 def another_frequency(function, case):
     """Say which frequency is not that of the reference."""
     tokens, options = case.tokens, case.options
     selected = function(tokens, **{**options, "seed": 0})[1].reshape(-1, tokens.shape[-1])
     if len(selected) > 1 and selected[0].size > 100 and (selected[0] == selected[1]).all():
         return "gives two long rows the same pattern"
-    a, b = (statistics(*draws(each, case), case) for each in (function, right("mlm_corrupt")))
-    spread = np.sqrt((a.var(axis=0) + b.var(axis=0)) / DRAWS)
-    apart = np.abs(a.mean(axis=0) - b.mean(axis=0))
+    (mean, variance), (right_mean, right_variance) = moments(function, case), right_moments(case)
+    spread, apart = np.sqrt((variance + right_variance) / DRAWS), np.abs(mean - right_mean)
     return "another frequency" if (apart > 7 * np.maximum(spread, 1e-9)).any() else ""
 
 
