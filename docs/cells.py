@@ -67,7 +67,7 @@ def verdicts(report: Report, id: str) -> str:
 def kill_rates() -> str:
     """Return how many faults of each concept were killed in the run that is kept beside the pages, the late ones apart."""
     faults = _matrix()
-    lines = ["| concept | faults | killed | late faults | killed |", "|---|---|---|---|---|"]
+    lines = ["| concept | faults, not late | killed | late faults | killed, late |", "|---|---|---|---|---|"]
     for concept in (*dict.fromkeys(slug.partition(".")[0] for slug in faults), "all"):
         cells = []
         for late in (False, True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from test_cli import one_line
@@ -11,7 +12,7 @@ from toise.faults import catalogue, matrix
 from toise.faults.matrix import Judged, Matrix, judge_all, judge_fault
 
 EPS = "layer_norm.eps_outside_root"
-MEAN = next(slug for slug, fault in catalogue().items() if fault.late)
+LATE = next(slug for slug, fault in catalogue().items() if fault.late)
 
 
 def judged(slug, *broken):
@@ -33,7 +34,7 @@ def test_a_fault_that_breaks_nothing_that_it_declares_survives():
 
 def test_late_faults_are_counted_apart():
     """Their rate is the honest figure."""
-    both = of(judged(EPS, "LN-3"), judged(MEAN))
+    both = of(judged(EPS, "LN-3"), judged(LATE))
 
     assert both.rate(late=False) == (1, 1)
     assert both.rate(late=True) == (0, 1)
@@ -61,6 +62,14 @@ def test_every_known_survivor_is_a_fault_and_has_a_reason():
     """The list of survivors names faults of the catalogue."""
     assert set(matrix.SURVIVORS) <= set(catalogue())
     assert all(matrix.SURVIVORS.values())
+
+
+def test_the_matrix_that_is_published_is_that_of_the_catalogue():
+    """The same faults, late or not, with the same declarations."""
+    published = json.loads((Path(__file__).parent.parent / "docs" / "results" / "kill_matrix.json").read_text(encoding="utf-8"))
+    told = {slug: (each["late"], tuple(each["declared"])) for slug, each in published["faults"].items()}
+
+    assert told == {slug: (fault.late, fault.fails) for slug, fault in catalogue().items()}
 
 
 def test_a_fault_is_tried_on_every_requirement_of_its_operation():

@@ -444,6 +444,7 @@ GOLDEN = {
     "multi_head_attention(lead=(2, 1, 3), content='normal', seed=31, n=577, m=3, h=1, d_k=3, d_v=2, widths='free', values='normal', weights='normal')": "914899b9c18d7e54",
     "multi_head_attention(lead=(2, 2), content='normal', seed=32, n=3, m=519, d_k=3, d_v=2, widths='free', values='normal', weights='normal')": "4cad7ff3b5218f5c",
     "multi_head_attention(content='normal', seed=33, n=130, m=131, h=8, d_k=2, d_v=64, widths='free', values='normal', weights='normal')": "1ca1e4b8cc3fdb35",
+    "multi_head_attention(content='normal', seed=39, n=2, m=3, h=4, d_k=2, values='normal', weights='pruned')": "df5c1268ff543355",
     "multi_head_attention(lead=(2,), content='normal', seed=10, n=33, m=49, d_k=64, values='normal', weights='normal')": "5501ce40102f4056",
     "multi_head_attention(content='sparse', seed=13, n=2, m=3, d_model=3, h=9, d_k=2, widths='free', weights='ramp')": "4ed199ed9c9ce83a",
 }

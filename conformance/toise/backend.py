@@ -53,7 +53,6 @@ class Backend:
         self._corruptions: dict[tuple[bytes, tuple[int, ...]], tuple[Array, Array]] = {}
         self._domains: dict[str, Domain] = {}
         self._held: dict[tuple[str, str], Backend] = {}
-        self._likenesses: dict[str, str] = {}
 
     def declared(self, operation: str) -> Declaration:
         """Return what the target declares of an operation."""
@@ -85,14 +84,6 @@ class Backend:
         for trait in TRAITS.get(operation, ()):
             if trait not in declared.traits:
                 yield trait, self._declaring(operation, dataclasses.replace(declared, traits=(*declared.traits, trait)))
-
-    def likeness(self, operation: str) -> str:
-        """Return the slug of the one fault that the target behaves like, found once for all requirements; empty if none."""
-        if operation not in self._likenesses:
-            from toise.diagnosis import likeness  # the catalogue is read where something fails
-
-            self._likenesses[operation] = likeness(self, operation)
-        return self._likenesses[operation]
 
     def classes(self, operation: str) -> tuple[list[str], list[str]]:
         """Return the precision classes of the dtype that are stricter than the one held to, and those that are looser."""

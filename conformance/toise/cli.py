@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from toise.faults import Fault
+    from toise.faults.matrix import Matrix
     from toise.report import Report
     from toise.workers import Job
 
@@ -200,7 +201,8 @@ def _judge(targets: tuple[str, ...], options: dict[str, Any]) -> Iterator[Report
 
 def _rows(job: Job, target: Any, units: list[Any]) -> list[Any]:
     """Judge the units with a progress bar; after Ctrl-C, return what was judged until then."""
-    from toise.workers import judge_here, judge_in_parallel
+    from toise.run import failing, with_likenesses
+    from toise.workers import judge_here, judge_in_parallel, likenesses
 
     found = {}
     judging: Any = judge_in_parallel(job, target, units) if job.workers else judge_here(job, target, units)
@@ -211,7 +213,8 @@ def _rows(job: Job, target: Any, units: list[Any]) -> list[Any]:
             if interrupted():
                 break
     judging.close()
-    return [found[unit] for unit in units if unit in found]
+    rows = [found[unit] for unit in units if unit in found]
+    return with_likenesses(rows, likenesses(job, target, failing(rows))) if len(rows) == len(units) else rows
 
 
 @contextlib.contextmanager
@@ -338,33 +341,53 @@ def faults(
     Exit status with --run: 0 if every fault breaks a requirement that it declares, and, where all are judged, every
     requirement is broken by a fault; 1 if not.
     """
-    from toise.faults.shown import print_catalogue, print_fault, print_matrix
-
     chosen = _faults(slugs)
     console = _console()
     if not judge:
-        if json_file:
-            raise click.UsageError("--json writes the matrix of a run; add --run")
-        if slugs and not any(fault.concept in slugs for fault in chosen):
-            for fault in chosen:
-                print_fault(fault, console)
-        else:
-            print_catalogue(chosen, console)
+        if json_file or seed or workers:
+            raise click.UsageError("--json, --seed and -n are of a run; add --run")
+        _tell(chosen, slugs, console)
         return
-    from toise.faults.matrix import Matrix, judge_all
+    from toise.faults.shown import print_matrix
 
     if json_file:
         _writable(json_file)
+    matrix = _matrix(chosen, seed, workers)
+    complete = len(matrix.faults) == len(chosen)
+    if matrix.faults:
+        print_matrix(matrix, console, whole=complete and not slugs)
+    if json_file:
+        json_file.write_text(matrix.as_json(), encoding="utf-8")
+    if not complete:
+        raise click.Abort
+    context.exit(1 if matrix.complaints(whole=not slugs) else 0)
+
+
+def _tell(chosen: list[Fault], slugs: tuple[str, ...], console: Console) -> None:
+    """Print all about the faults that are named, and a line for each other one that was chosen."""
+    from toise.faults.shown import print_catalogue, print_fault
+
+    for fault in chosen:
+        if fault.slug in slugs:
+            print_fault(fault, console)
+    if listed := [fault for fault in chosen if fault.slug not in slugs]:
+        print_catalogue(listed, console)
+
+
+def _matrix(chosen: list[Fault], seed: int, workers: int) -> Matrix:
+    """Judge the faults with a progress bar; after Ctrl-C, return what was judged until then."""
+    from toise.faults.matrix import Matrix, judge_all
+
     matrix = Matrix(seed)
-    judging = judge_all([fault.slug for fault in chosen], seed=seed, workers=workers)
-    with _progress("faults", len(chosen)) as step:
+    judging: Any = judge_all([fault.slug for fault in chosen], seed=seed, workers=workers)
+    with _progress("faults", len(chosen)) as step, _interruptible() as interrupted:
         for judged in judging:
             matrix.faults[judged.slug] = judged
             step(judged.slug)
-    print_matrix(matrix, console, whole=not slugs)
-    if json_file:
-        json_file.write_text(matrix.as_json(), encoding="utf-8")
-    context.exit(1 if matrix.complaints(whole=not slugs) else 0)
+            if interrupted():
+                break
+    judging.close()
+    return matrix
 
 
 def _faults(slugs: tuple[str, ...]) -> list[Fault]:
@@ -376,9 +399,10 @@ def _faults(slugs: tuple[str, ...]) -> list[Fault]:
 
     for slug in slugs:
         if slug not in CONCEPTS and slug not in catalogue():
-            near = difflib.get_close_matches(slug, [*catalogue(), *CONCEPTS], 1)
+            named = {each.partition(".")[2]: each for each in catalogue()} | {each: each for each in (*catalogue(), *CONCEPTS)}
+            near = difflib.get_close_matches(slug, named, 1)
             raise TargetError(
-                f"no fault or concept {slug!r}; " + (f"did you mean {near[0]}?" if near else "`toise faults` lists them")
+                f"no fault or concept {slug!r}; " + (f"did you mean {named[near[0]]}?" if near else "`toise faults` lists them")
             )
     return [fault for fault in catalogue().values() if not slugs or fault.slug in slugs or fault.concept in slugs]
 

@@ -1,7 +1,7 @@
 """What a failing backend behaves like: a fault of the catalogue, if its results are that fault's and no other's.
 
-Nothing is guessed: on the calls that separate the faults of an operation from the reference, the backend's result must
-be the fault's wherever the two differ, and the required one wherever they do not.
+A fault takes part if one call with finite numbers shows it in what it returns.  On the calls of all of these, the backend's
+result must be the fault's wherever the two differ, to a hundredth of that, and the required one wherever they do not.
 """
 
 from __future__ import annotations
@@ -31,9 +31,19 @@ def likeness(backend: Backend, operation: str) -> str:
     """Return the slug of the one fault that the backend behaves like; empty if there is none, or more than one."""
     own = [fault for fault in catalogue().values() if fault.operation == operation]
     faults = [fault for fault in own if _by_value(fault, backend)]
-    answers = {fault.slug: answer for fault in faults if (answer := _answer(backend, fault.on[0]))}
+    answers: dict[str, Answer] = {}
+    refused: list[Case] = []
+    for fault in faults:
+        case = _rounded(fault.on[0], backend)
+        try:
+            answers[fault.slug] = backend.run(case)
+        except (NotProvided, Irrelevant):
+            continue
+        except Violation:
+            refused.append(case)
     alike = [fault for fault in faults if fault.slug in answers and _separated(fault, backend, answers[fault.slug])]
     alike = [fault for fault in alike if all(_explains(fault, backend, answer) for answer in answers.values())]
+    alike = [fault for fault in alike if all(_result(fault, backend.dtype, case) is None for case in refused)]
     return alike[0].slug if len(alike) == 1 else ""
 
 
@@ -49,13 +59,11 @@ def _by_value(fault: Fault, backend: Backend) -> bool:
     return all(np.isfinite(array).all() for array in case.arrays.values())
 
 
-def _answer(backend: Backend, case: Case) -> Answer | None:
-    """Make a call with its numbers rounded to the backend's dtype; None where the backend gives no answer."""
-    arrays = {name: backend.rounded(array) if array.dtype == float else array for name, array in case.arrays.items()}
-    try:
-        return backend.run(case.replace(**arrays))
-    except (NotProvided, Irrelevant, Violation):
-        return None
+def _rounded(case: Case, backend: Backend) -> Case:
+    """Return a call with its numbers rounded to the backend's dtype, each array one of its own."""
+    return case.replace(
+        **{name: backend.rounded(array) if array.dtype == float else array for name, array in case.arrays.items()}
+    )
 
 
 def _separated(fault: Fault, backend: Backend, answer: Answer) -> bool:

@@ -380,9 +380,8 @@ def _outcome(trial: Trial, again: str) -> tuple[str, str, Counterexample | None]
             violation.message += "; the same call passed when it was made again"
         broken = "WARN" if trial.prop.requirement.level == "SHOULD" else "FAIL"
         outcome = "CRASH" if violation.kind == "exit" else broken
-        like = trial.backend.likeness(trial.operation) if outcome == "FAIL" else ""
         shown = Counterexample.of(
-            recipe, trial.backend, violation, hint=_hint(trial, violation), within=_within(trial), like=like, again=again
+            recipe, trial.backend, violation, hint=_hint(trial, violation), within=_within(trial), again=again
         )
         return outcome, KINDS[violation.kind], shown
     if not trial.backend.provides(trial.operation):

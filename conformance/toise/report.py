@@ -48,12 +48,12 @@ class Counterexample:
     error_in_radii: float | None
     hint: str
     within: dict[str, bool]
-    like: str
     again: str
+    like: str = ""
 
     @classmethod
     def of(
-        cls, recipe: Recipe, backend: Backend, violation: Violation, *, hint: str, within: dict[str, bool], like: str, again: str
+        cls, recipe: Recipe, backend: Backend, violation: Violation, *, hint: str, within: dict[str, bool], again: str
     ) -> Counterexample:
         """Describe a violation; `call` and `other_call` hold the arguments that a law changed."""
         case = backend.build(recipe)
@@ -79,7 +79,6 @@ class Counterexample:
             error_in_radii=_plain(violation.ratio),
             hint=hint,
             within=within,
-            like=like,
             again=again,
         )
 

@@ -66,7 +66,8 @@ def verify(
 
     def judge_all() -> list[Row]:
         with engine.quiet():
-            return [judge_unit(unit, loaded, backends, budget=budget, seed=seed) for unit in units]
+            rows = [judge_unit(unit, loaded, backends, budget=budget, seed=seed) for unit in units]
+            return with_likenesses(rows, {each: likeness_of(*each, loaded, backends) for each in failing(rows)})
 
     rows = engine.outside_other_tests(judge_all)
     return assemble(loaded, rows, excluded, settings)
@@ -111,6 +112,29 @@ def judge_unit(unit: Unit, target: Target, backends: dict[str, Backend], *, budg
     prop = engine.property_of(unit.requirement)
     backend = backends.setdefault(unit.dtype, Backend(target, unit.dtype))
     return engine.judge(prop, backend, unit.operation, budget=budget, seed=seed)
+
+
+def failing(rows: Iterable[Row]) -> list[tuple[str, str]]:
+    """Return each operation and dtype with a FAIL: what is compared with the catalogue of faults, once all rows are judged."""
+    return list(dict.fromkeys((row.operation, row.dtype) for row in rows if row.outcome == "FAIL"))
+
+
+def likeness_of(operation: str, dtype: str, target: Target, backends: dict[str, Backend]) -> str:
+    """Return the slug of the one fault that an operation behaves like; empty if there is none, or more than one."""
+    from toise.diagnosis import likeness  # the catalogue is read where something fails
+
+    return likeness(backends.setdefault(dtype, Backend(target, dtype)), operation)
+
+
+def with_likenesses(rows: Iterable[Row], likenesses: Mapping[tuple[str, str], str]) -> list[Row]:
+    """Return the rows, with the fault that the backend behaves like beside each failure."""
+    found = []
+    for row in rows:
+        if row.outcome == "FAIL" and row.counterexample:
+            shown = dataclasses.replace(row.counterexample, like=likenesses[row.operation, row.dtype])
+            row = dataclasses.replace(row, counterexample=shown)
+        found.append(row)
+    return found
 
 
 def assemble(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from toise import engine
 from toise.errors import TargetError, ToiseError
 from toise.report import Row
-from toise.run import Unit, judge_unit, unjudged
+from toise.run import Unit, judge_unit, likeness_of, unjudged
 from toise.targets import load
 
 if TYPE_CHECKING:
@@ -46,6 +46,25 @@ def judge_here(job: Job, target: Target, units: list[Unit]) -> Iterator[tuple[Un
     with engine.quiet():
         for unit in units:
             yield unit, judge_unit(unit, target, backends, budget=job.budget, seed=job.seed)
+
+
+def likenesses(job: Job, target: Target, failing: list[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """Find what each operation and dtype that fails behaves like; with workers, one that dies of it says nothing."""
+    if not job.workers:
+        backends: dict[str, Backend] = {}
+        with engine.quiet():
+            return {each: likeness_of(*each, target, backends) for each in failing}
+    found = {}
+    worker = Worker(job)
+    try:
+        for each in failing:
+            told = worker.like(*each)
+            if told is None:
+                worker = Worker(job)
+            found[each] = told or ""
+    finally:
+        worker.process.terminate()
+    return found
 
 
 def judge_in_parallel(job: Job, target: Target, units: list[Unit]) -> Iterator[tuple[Unit, Row]]:
@@ -98,6 +117,16 @@ class Worker:
             raise ToiseError(message["broken"])
         return Row.from_json(message)
 
+    def like(self, operation: str, dtype: str) -> str | None:
+        """Return what an operation behaves like, or None if the worker died."""
+        try:
+            self.connection.send_bytes(json.dumps({"operation": operation, "dtype": dtype}).encode())
+            slug: str = json.loads(self.connection.recv_bytes())["like"]
+        except (EOFError, OSError):
+            self.process.join()
+            return None
+        return slug
+
     def cause(self) -> str:
         """Say how it died."""
         code = self.process.exitcode or 0
@@ -115,9 +144,12 @@ def _work(connection: Connection, job: dict[str, Any]) -> None:
         target = load(told.target, device=told.device, require_class=told.require_class)
         with engine.quiet():
             while True:
-                unit = Unit(**json.loads(connection.recv_bytes()))
-                row = judge_unit(unit, target, backends, budget=told.budget, seed=told.seed)
-                connection.send_bytes(json.dumps(asdict(row)).encode())
+                asked = json.loads(connection.recv_bytes())
+                if "requirement" in asked:
+                    answer = asdict(judge_unit(Unit(**asked), target, backends, budget=told.budget, seed=told.seed))
+                else:
+                    answer = {"like": likeness_of(asked["operation"], asked["dtype"], target, backends)}
+                connection.send_bytes(json.dumps(answer).encode())
     except EOFError:
         return
     except (TargetError, ToiseError) as error:

@@ -34,7 +34,7 @@ CONCEPTS = (
     "autoregressive",
     "general",
 )
-CLASSIC = "classic mistake"
+CLASSIC = "classic or constructed"
 # Arrays of another kind than the backend's dtype.
 WHOLE = ("tokens", "labels")
 TRUTH = ("selected", "mask")
@@ -66,8 +66,8 @@ class Fault:
 
     slug       concept.name
     sentence   what is wrong with it
-    origin     the public report, as owner/repository#number or a link, or "classic mistake"
-    fails      the requirements that it must break: one at least is broken by any run
+    origin     the public report, as owner/repository#number or a link, or "classic or constructed"
+    fails      the requirements that it breaks, each if it is judged alone; in a run of all, one of them at least
     on         calls that, made one after the other, separate it from every right implementation
     hint       what a learner should look at
     stateful   `function` makes the implementation anew, so that no run sees what another left behind

@@ -805,7 +805,7 @@ def hidden_at_a_million(q, k, v, *, mask=None, causal=False, scale=None):
     hint="a query without any allowed key gives zeros, unless something else is declared",
 )
 def least_number_added(q, k, v, *, mask=None, causal=False, scale=None):
-    """The least number of the dtype is added to hidden scores, so that a query without keys gets the mean of all values."""
+    """Hidden scores are finite, far below the others: a query without keys gets the mean of all values."""
     scores = score(q, k, scale)
     return softmax(np.where(visible(q, k, mask, causal), scores, scores + np.finfo(scores.dtype).min)) @ v
 

@@ -98,8 +98,7 @@ class Matrix:
             slug: {
                 "late": catalogue()[slug].late,
                 "declared": catalogue()[slug].fails,
-                "broken": judged.broken,
-                "examples": judged.examples,
+                "broken": {id: judged.examples[id] for id in judged.broken},
             }
             for slug, judged in self.faults.items()
         }

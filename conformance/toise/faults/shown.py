@@ -100,7 +100,7 @@ def _print_grid(operation: str, judged: list[Judged], console: Console) -> None:
 
 def _print_power(matrix: Matrix, console: Console, *, whole: bool) -> None:
     """Print the kill rates, the survivors, how many inputs a kill takes, and how long a verdict."""
-    for words, late in (("faults that the inputs were chosen by", False), ("faults written after that", True)):
+    for words, late in (("faults that the inputs were chosen by", False), ("late faults, written after that,", True)):
         killed, total = matrix.rate(late=late)
         if total:
             console.print(Text(f"{killed} of {total} {words} are killed ({killed / total:.1%})"))
