@@ -1,10 +1,10 @@
 """CAU · What implementations of the causal mask, and of causal order, get wrong.  Read with spec/toise_spec/causal_mask.md."""
 
-import ml_dtypes
 import numpy as np
 
 from toise.faults import call, fault
 from toise.faults.attention import ONE_TWO_FOUR, ZEROS, attend, visible
+from toise.faults.general import to_bfloat16
 
 
 def bottom_right(n, m):
@@ -399,7 +399,7 @@ def places_in_int8(n, m=None):
 def places_in_bfloat16(n, m=None):
     """Places are kept in bfloat16, which has no odd numbers above 256."""
     m = n if m is None else m
-    return np.arange(m).astype(ml_dtypes.bfloat16) <= np.arange(m - n, m).astype(ml_dtypes.bfloat16)[:, None]
+    return to_bfloat16(np.arange(m, dtype=np.float32)) <= to_bfloat16(np.arange(m - n, m, dtype=np.float32))[:, None]
 
 
 @fault(
