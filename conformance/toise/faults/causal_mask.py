@@ -393,7 +393,7 @@ def places_in_int8(n, m=None):
 @fault(
     "causal_mask",
     fails=("CAU-11",),
-    on=call(258),
+    on=call(259),
     hint="a number of few digits does not hold every place",
 )
 def places_in_bfloat16(n, m=None):
