@@ -4,7 +4,6 @@ import numpy as np
 
 from toise.faults import call, fault
 from toise.faults.attention import ONE_TWO_FOUR, ZEROS, attend, visible
-from toise.faults.general import to_bfloat16
 
 
 def bottom_right(n, m):
@@ -393,13 +392,16 @@ def places_in_int8(n, m=None):
 @fault(
     "causal_mask",
     fails=("CAU-11",),
-    on=call(259),
+    on=call(258),
     hint="a number of few digits does not hold every place",
 )
 def places_in_bfloat16(n, m=None):
     """Places are kept in bfloat16, which has no odd numbers above 256."""
     m = n if m is None else m
-    return to_bfloat16(np.arange(m, dtype=np.float32)) <= to_bfloat16(np.arange(m - n, m, dtype=np.float32))[:, None]
+    first = min(0, m - n)
+    places = np.arange(first, m, dtype=np.float32).view(np.uint32)
+    rounded = (places + 0x7FFF + (places >> 16 & 1) & 0xFFFF0000).view(np.float32)  # to the nearest, ties to even
+    return rounded[-first:] <= rounded[m - n - first :, None]
 
 
 @fault(
