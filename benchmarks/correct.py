@@ -44,12 +44,8 @@ def judge(names: Iterable[str], seeds: Iterable[int], *, workers: int = 1) -> It
     chosen = list(names)
     pairs = [(name, seed) for seed in seeds for name in chosen]
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        for (name, seed), found in zip(pairs, pool.map(_judge_one, pairs), strict=True):
+        for (name, seed), found in zip(pairs, pool.map(failures, *zip(*pairs, strict=True)), strict=True):
             yield name, seed, found
-
-
-def _judge_one(pair: tuple[str, int]) -> list[str]:
-    return failures(*pair)
 
 
 def main() -> None:

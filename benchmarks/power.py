@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from toise.faults import Fault
+    from collections.abc import Callable
 
 TOISE, ANY = "Toise", "any of the others"
 
@@ -62,58 +62,45 @@ def judge(given: tuple[str, str, int, bool]) -> Verdicts:
 
 
 def judge_fault(slug: str, seed: int) -> Verdicts:
-    """Judge one fault; each check gets an implementation without a past."""
-    from rivals import RIVALS, candidate, rejects
-    from toise import faults
+    """Judge one fault: by the suite up to the first requirement that it breaks."""
+    from toise import engine, faults
+    from toise.faults.matrix import trials
 
     fault = faults.catalogue()[slug]
     found = Verdicts(slug, fault.concept, seed, fault=True)
-    for name, check in RIVALS.items():
-        one = candidate(fault.target(), fault.operation)
-        start = time.perf_counter()
-        found.rejects[name] = rejects(check, one, seed)
-        found.seconds[name] = time.perf_counter() - start
+    by_rivals(found, fault.target, fault.operation)
     start = time.perf_counter()
-    found.rejects[TOISE] = breaks_any(fault, seed)
-    found.seconds[TOISE] = time.perf_counter() - start
-    found.rejects[ANY] = any(found.rejects[name] for name in RIVALS)
-    return found
-
-
-def breaks_any(fault: Fault, seed: int) -> bool:
-    """Tell whether a fault breaks any requirement, as `toise.faults.matrix.judge_fault` does, up to the first that it breaks."""
-    from toise import engine
-    from toise.backend import Backend
-    from toise.faults.matrix import DTYPE
-    from toise.operations import OPERATIONS
-    from toise.targets import load
-
-    operation = fault.operation
-    backend = Backend(load(fault.target()), OPERATIONS[operation].dtype or DTYPE)
-    tried = (prop for prop in engine.properties() if operation in prop.inputs)
     with engine.quiet():
-        return any(engine.decide(prop, backend, operation, seed=seed).failures for prop in tried)
+        found.rejects[TOISE] = any(trial.failures for trial in trials(slug, seed=seed))
+    found.seconds[TOISE] = time.perf_counter() - start
+    return found
 
 
 def judge_right(name: str, operation: str, seed: int, *, suite: bool) -> Verdicts:
     """Judge one operation of a right implementation."""
     import toise
     from correct import CORRECT
-    from rivals import RIVALS, candidate, rejects
 
     found = Verdicts(name, operation, seed, fault=False)
-    for check_name, check in RIVALS.items():
-        one = candidate(CORRECT[name], operation)
-        start = time.perf_counter()
-        found.rejects[check_name] = rejects(check, one, seed)
-        found.seconds[check_name] = time.perf_counter() - start
+    by_rivals(found, lambda: CORRECT[name], operation)
     if suite:
         start = time.perf_counter()
         report = toise.verify(CORRECT[name], operations=[operation], dtypes=["float32"], seed=seed)
         found.rejects[TOISE] = any(row.outcome in ("FAIL", "CRASH") for row in report.results)
         found.seconds[TOISE] = time.perf_counter() - start
-    found.rejects[ANY] = any(found.rejects[check] for check in RIVALS)
     return found
+
+
+def by_rivals(found: Verdicts, target: Callable[[], object], operation: str) -> None:
+    """Add the verdict of every other check; each gets an implementation without a past."""
+    from rivals import RIVALS, candidate, rejects
+
+    for name, check in RIVALS.items():
+        one = candidate(target(), operation)
+        start = time.perf_counter()
+        found.rejects[name] = rejects(check, one, found.seed)
+        found.seconds[name] = time.perf_counter() - start
+    found.rejects[ANY] = any(found.rejects.values())
 
 
 def race(tasks: list[tuple[str, str, int, bool]], workers: int) -> list[Verdicts]:

@@ -445,7 +445,7 @@ def _at_most_twice(one: Candidate, sample: Sample) -> None:
 
 def _ordinary(sample: Sample, declared: Declaration) -> torch.Tensor:
     """Return what a plain torch implementation gives in float32, as flash-attention's attention_ref with upcast=False."""
-    single = replace(sample.rounded(SINGLE))
+    single = sample.rounded(SINGLE)
     data = [torch.from_numpy(x).float() if x.dtype == float else torch.from_numpy(x) for x in single.data]
     if sample.operation == "residual":
         return data[0] + data[0] @ data[1]

@@ -153,12 +153,12 @@ def assemble(
 
 def _with_hints(target: Target, rows: list[Row]) -> list[Row]:
     """Say which trait or looser class would hold all errors of an operation and dtype, where there is one."""
-    failing: dict[tuple[str, str], list[Row]] = {}
+    together: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         if row.outcome in ("FAIL", "CRASH"):
-            failing.setdefault((row.operation, row.dtype), []).append(row)
+            together.setdefault((row.operation, row.dtype), []).append(row)
     hints = {}
-    for (operation, dtype), broken in failing.items():
+    for (operation, dtype), broken in together.items():
         candidates = [row.counterexample.within if row.counterexample else {} for row in broken]
         common = [
             name

@@ -50,6 +50,8 @@ def judge_here(job: Job, target: Target, units: list[Unit]) -> Iterator[tuple[Un
 
 def likenesses(job: Job, target: Target, failing: list[tuple[str, str]]) -> dict[tuple[str, str], str]:
     """Find what each operation and dtype that fails behaves like; with workers, one that dies of it says nothing."""
+    if not failing:
+        return {}
     if not job.workers:
         backends: dict[str, Backend] = {}
         with engine.quiet():
@@ -102,12 +104,27 @@ class Worker:
         there.close()
 
     def send(self, unit: Unit) -> None:
-        """Give it a row to judge; one that has died says so when it is asked for the row."""
-        with contextlib.suppress(BrokenPipeError):
-            self.connection.send_bytes(json.dumps(asdict(unit)).encode())
+        """Give it a row to judge."""
+        self._ask(asdict(unit))
 
     def row(self) -> Row | None:
         """Return the row that it judged, or None if it died."""
+        message = self._answer()
+        return None if message is None else Row.from_json(message)
+
+    def like(self, operation: str, dtype: str) -> str | None:
+        """Return what an operation behaves like, or None if the worker died."""
+        self._ask({"operation": operation, "dtype": dtype})
+        message = self._answer()
+        return None if message is None else str(message["like"])
+
+    def _ask(self, question: dict[str, str]) -> None:
+        """Ask it something; one that has died says so when it is asked for the answer."""
+        with contextlib.suppress(BrokenPipeError):
+            self.connection.send_bytes(json.dumps(question).encode())
+
+    def _answer(self) -> dict[str, Any] | None:
+        """Return what it answers, or None if it died.  Raises ToiseError if it found the suite at fault."""
         try:
             message: dict[str, Any] = json.loads(self.connection.recv_bytes())
         except (EOFError, OSError):
@@ -115,17 +132,7 @@ class Worker:
             return None
         if "broken" in message:
             raise ToiseError(message["broken"])
-        return Row.from_json(message)
-
-    def like(self, operation: str, dtype: str) -> str | None:
-        """Return what an operation behaves like, or None if the worker died."""
-        try:
-            self.connection.send_bytes(json.dumps({"operation": operation, "dtype": dtype}).encode())
-            slug: str = json.loads(self.connection.recv_bytes())["like"]
-        except (EOFError, OSError):
-            self.process.join()
-            return None
-        return slug
+        return message
 
     def cause(self) -> str:
         """Say how it died."""

@@ -153,7 +153,7 @@ def _case(operation: str, written: Call) -> Case:
     # What was written once is one array: so a call is written in which q is k.
     made = {id(given[name]): _array(name, given[name]) for name in names if not isinstance(given[name], int)}
     arrays = {name: made[id(given[name])] for name in names if id(given[name]) in made}
-    options = {name: np.asarray(value, bool) if name == "mask" else value for name, value in given.items() if name not in arrays}
+    options = {name: _array(name, value) if name == "mask" else value for name, value in given.items() if name not in arrays}
     return Case(operation, arrays, options)
 
 

@@ -6,7 +6,7 @@ no part: what kills is the suite's fixed list and what Hypothesis draws.
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import json
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -22,6 +22,8 @@ from toise.targets import load
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
+
+    from toise.engine import Trial
 
 DTYPE = "float32"
 # The faults that no run kills, each with the reason why: exactly these.
@@ -110,32 +112,35 @@ class Matrix:
 
 def judge_fault(slug: str, *, seed: int = 0, only: Collection[str] | None = None) -> Judged:
     """Try every requirement of its operation on a fault, or `only` some, each up to its first failure, at the standard budget."""
-    fault = catalogue()[slug]
-    operation = fault.operation
-    backend = Backend(load(fault.target()), OPERATIONS[operation].dtype or DTYPE)
     examples, broken, to_kill = {}, [], 0.0
     start = time.perf_counter()
     with engine.quiet():
-        for prop in engine.properties():
-            if operation in prop.inputs and (only is None or prop.id in only):
-                trial = engine.decide(prop, backend, operation, seed=seed)
-                examples[prop.id] = trial.counts["run"]
-                if trial.failures:
-                    to_kill = to_kill or time.perf_counter() - start
-                    broken.append(prop.id)
+        for trial in trials(slug, seed=seed, only=only):
+            examples[trial.prop.id] = trial.counts["run"]
+            if trial.failures:
+                to_kill = to_kill or time.perf_counter() - start
+                broken.append(trial.prop.id)
     return Judged(slug, examples, tuple(broken), time.perf_counter() - start, to_kill)
+
+
+def trials(slug: str, *, seed: int, only: Collection[str] | None = None) -> Iterator[Trial]:
+    """Yield what each requirement of its operation, or `only` some, finds about a fault, up to its first failure."""
+    fault = catalogue()[slug]
+    operation = fault.operation
+    backend = Backend(load(fault.target()), OPERATIONS[operation].dtype or DTYPE)
+    for prop in engine.properties():
+        if operation in prop.inputs and (only is None or prop.id in only):
+            yield engine.decide(prop, backend, operation, seed=seed)
 
 
 def judge_all(slugs: Sequence[str], *, seed: int = 0, workers: int = 0) -> Iterator[Judged]:
     """Judge the faults, in `workers` processes at once if there are any; each is yielded when its turn comes."""
+    judge = functools.partial(judge_fault, seed=seed)
     if not workers:
-        yield from (judge_fault(slug, seed=seed) for slug in slugs)
+        yield from map(judge, slugs)
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool, contextlib.ExitStack() as stack:
-        stack.callback(pool.shutdown, wait=False, cancel_futures=True)
-        yield from pool.map(_judge_one, [(slug, seed) for slug in slugs])
-
-
-def _judge_one(given: tuple[str, int]) -> Judged:
-    slug, seed = given
-    return judge_fault(slug, seed=seed)
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    try:
+        yield from pool.map(judge, slugs)
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -108,8 +108,9 @@ def _print_power(matrix: Matrix, console: Console, *, whole: bool) -> None:
         console.print(Text(f"survives: {slug}, which should break {', '.join(catalogue()[slug].fails)}", style="red"))
     for complaint in matrix.complaints(whole=whole):
         console.print(Text(complaint, style="bold red"), soft_wrap=True)
-    slowest = sorted(((max(found), id) for id, found in matrix.examples_to_kill().items()), reverse=True)[:5]
-    every = sorted(count for found in matrix.examples_to_kill().values() for count in found)
+    taken = matrix.examples_to_kill()
+    slowest = sorted(((max(found), id) for id, found in taken.items()), reverse=True)[:5]
+    every = [count for found in taken.values() for count in found]
     if every:
         worst = ", ".join(f"{id} {count}" for count, id in slowest)
         console.print(Text(f"inputs to a kill: median {statistics.median(every):g}, worst {worst}"), soft_wrap=True)
