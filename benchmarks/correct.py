@@ -15,6 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import toise
+from toise import engine
+from toise.backend import Backend
+from toise.run import plan
+from toise.targets import load
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -31,21 +35,45 @@ CORRECT = {
 }
 
 
-def failures(name: str, seed: int) -> list[str]:
-    """Judge an implementation in float32, and return a line for each requirement that it is said to break."""
+def failures(name: str, seed: int, *, whole: bool) -> list[str]:
+    """Judge an implementation in float32, and return a line for each requirement that it is said to break.
+
+    The fixed list of inputs is the same with every seed: only a `whole` run tries it, the others what Hypothesis draws.
+    """
+    if not whole:
+        return explored(name, seed)
     report = toise.verify(CORRECT[name], dtypes=["float32"], seed=seed)
     broken = [row for row in report.results if row.outcome in ("FAIL", "CRASH", "NOT RUN")]
     lines = [f"{row.requirement} {row.operation} {row.outcome}" for row in broken]
     return lines if lines or report.passed else ["not passed"]
 
 
+def explored(name: str, seed: int) -> list[str]:
+    """Try each requirement on what Hypothesis draws with a seed, at the standard budget."""
+    target = load(CORRECT[name])
+    found, backends = [], {dtype: Backend(target, dtype) for dtype in ("float32", "int64", "bool")}
+    with engine.quiet():
+        for unit in plan(target, dtypes=["float32"])[0]:
+            prop = engine.property_of(unit.requirement)
+            trial = engine.Trial(prop, backends[unit.dtype], unit.operation)
+            if (strategy := prop.inputs[unit.operation].general) is not None:
+                trial.explore(strategy, engine.BUDGETS["standard"], seed, shrink=False)
+            if trial.broken:
+                raise trial.broken
+            if trial.failures and prop.requirement.level == "MUST":
+                found.append(f"{unit.requirement} {unit.operation} on {next(iter(trial.failures))}")
+    return found
+
+
 def judge(names: Iterable[str], seeds: Iterable[int], *, workers: int = 1) -> Iterator[tuple[str, int, list[str]]]:
     """Yield the name, the seed and the failures of every implementation at every seed."""
     chosen = list(names)
-    pairs = [(name, seed) for seed in seeds for name in chosen]
+    first, *others = seeds
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        for (name, seed), found in zip(pairs, pool.map(failures, *zip(*pairs, strict=True)), strict=True):
-            yield name, seed, found
+        begun = [(name, first, pool.submit(failures, name, first, whole=True)) for name in chosen]
+        begun += [(name, seed, pool.submit(failures, name, seed, whole=False)) for seed in others for name in chosen]
+        for name, seed, verdict in begun:
+            yield name, seed, verdict.result()
 
 
 def main() -> None:

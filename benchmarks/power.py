@@ -126,9 +126,9 @@ class Race:
 
     @property
     def checks(self) -> list[str]:
-        """The checks, as columns: the others, any of them, Toise."""
+        """The checks, as columns: Toise, the others, any of these."""
         names = [name for name in self.faults()[0].rejects if name not in (TOISE, ANY)]
-        return [*names, ANY, TOISE]
+        return [TOISE, *names, ANY]
 
     def faults(self, concept: str | None = None) -> list[Verdicts]:
         """Return the verdicts on faults, of one concept or of all."""
@@ -180,7 +180,7 @@ class Race:
         rows = []
         for concept in (*self.concepts(), None):
             counts = [self.killed(check, concept) for check in self.checks]
-            rows.append([(concept or "all").replace("_", " "), str(counts[0][1]), *(f"{100 * a / b:.0f} %" for a, b in counts)])
+            rows.append([(concept or "all").replace("_", " "), str(counts[0][1]), *map(_share, counts)])
         return rows
 
     def more(self) -> list[list[str]]:
@@ -235,6 +235,12 @@ def remarks(found: Race) -> list[str]:
         for check, name, operation, seeds in found.false_alarms()
     ]
     return lines
+
+
+def _share(counts: tuple[int, int]) -> str:
+    """Return a share in per cent, rounded to the nearest; all but a few is not 100 %."""
+    part, whole = counts
+    return f"{100 if part == whole else min(99, round(100 * part / whole))} %"
 
 
 def _named(slugs: list[str]) -> str:
@@ -298,7 +304,7 @@ def plot(found: Race, path: Path) -> None:
         axes.text(
             share - 1.5 if inside else share + 1.5,
             at,
-            f"{share:.0f} %",
+            _share((killed, of)),
             va="center",
             ha="right" if inside else "left",
             color="white" if check == TOISE and inside else "black",

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 DTYPE = "float32"
 # The faults that no run kills, each with the reason why: exactly these.
-SURVIVORS: dict[str, str] = {}
+SURVIVORS: dict[str, str] = {
+    "causal_mask.places_in_int16": "it shows from 32768 places on, where right code that builds the square needs gigabytes",
+}
 
 
 @dataclass(frozen=True)
