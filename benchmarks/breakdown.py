@@ -18,6 +18,7 @@ from toise import engine, run
 from toise.backend import Backend
 from toise.engine import Trial
 from toise.operations import Operation
+from toise.quiet import quiet
 from toise.targets import load
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def breakdown(target: str, dtype: str) -> tuple[Counter[str], int]:
     units, _ = run.plan(loaded, dtypes=[dtype])
     backends: dict[str, Backend] = {}
     engine.properties()
-    with watched(clock), engine.quiet():
+    with watched(clock), quiet():
         clock.since = time.perf_counter()
         rows = [run.judge_unit(unit, loaded, backends, budget="standard", seed=0) for unit in units]
         clock.timed("rest", lambda: None)()

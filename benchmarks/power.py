@@ -63,14 +63,15 @@ def judge(given: tuple[str, str, int, bool]) -> Verdicts:
 
 def judge_fault(slug: str, seed: int) -> Verdicts:
     """Judge one fault: by the suite up to the first requirement that it breaks."""
-    from toise import engine, faults
+    from toise import faults
     from toise.faults.matrix import trials
+    from toise.quiet import quiet
 
     fault = faults.catalogue()[slug]
     found = Verdicts(slug, fault.concept, seed, fault=True)
     by_rivals(found, fault.target, fault.operation)
     start = time.perf_counter()
-    with engine.quiet():
+    with quiet():
         found.rejects[TOISE] = any(trial.failures for trial in trials(slug, seed=seed))
     found.seconds[TOISE] = time.perf_counter() - start
     return found

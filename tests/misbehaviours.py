@@ -17,6 +17,7 @@ import pytest
 import toise_reference
 import torch
 from toise import run
+from toise.quiet import quiet
 from toise.targets import load
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def judged(target: object, requirements: Iterable[str], *, budget: str = "smoke"
     assert {unit.requirement for unit in units} == chosen, "the suite has no such requirement, or not for this operation"
 
     backends: dict[str, Any] = {}
-    with run.engine.quiet():
+    with quiet():
         rows = [run.judge_unit(unit, loaded, backends, budget=budget, seed=seed) for unit in units]
     return run.assemble(loaded, rows, (), {"budget": budget, "seed": seed, "strict": False})
 

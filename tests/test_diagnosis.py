@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from toise import engine, verify
+from toise import verify
 from toise.backend import Backend
 from toise.diagnosis import likeness
 from toise.faults import catalogue
 from toise.operations import OPERATIONS
+from toise.quiet import quiet
 from toise.targets import load
 
 SCALE = "attention.no_scale"
@@ -21,7 +22,7 @@ NAMED = (
 
 def alike(target, operation, dtype="float32"):
     """Return what a target behaves like."""
-    with engine.quiet():
+    with quiet():
         return likeness(Backend(load(target), dtype), operation)
 
 

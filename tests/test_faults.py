@@ -15,6 +15,7 @@ from toise.errors import Unsupported
 from toise.faults import CLASSIC, CONCEPTS, catalogue
 from toise.faults.matrix import SURVIVORS, judge_fault
 from toise.operations import OPERATIONS, sublayer_through
+from toise.quiet import quiet
 from toise.targets import load
 
 SLUGS = list(catalogue())
@@ -90,7 +91,7 @@ def right_numbers(got, backend, case):
 def separated(fault):
     """Say what shows, on the calls that the fault names, that it is no right implementation; empty where nothing does."""
     backend, function = judge_of(fault.operation), fault.implementation()
-    with engine.quiet():
+    with quiet():
         if wrong := played(function, backend, fault):
             return wrong
         if fault.operation == "residual" and (wrong := through_other_sublayers(function, backend, fault)):
@@ -306,7 +307,7 @@ def test_no_fault_is_equivalent_to_the_reference(slug):
         assert told_apart(fault)
     else:
         assert separated(fault)
-        with engine.quiet():
+        with quiet():
             assert [outcome(right(fault.operation), judge_of(fault.operation), case) for case in fault.on] == [""] * len(fault.on)
 
 

@@ -189,7 +189,14 @@ MISBEHAVIOURS = {
             (),
         )
         for name, make in RAISED.items()
+        if name != "MemoryError"
     },
+    "runs out of memory": (
+        raising(RAISED["MemoryError"]),
+        BOTH,
+        {id: ("CRASH", KINDS["memory"]) for id in ("FORMULA", "GEN-9", "GEN-11")},
+        (),
+    ),
 }
 TRIED = [(name, operation) for name, (_, operations, _, _) in MISBEHAVIOURS.items() for operation in operations]
 

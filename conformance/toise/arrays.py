@@ -21,6 +21,8 @@ class ArrayType(Protocol):
 
     name: str
     device: str
+    local: bool
+    """Whether arrays can be computed with here: those of another process cannot."""
 
     def make(self, values: Array, dtype: str) -> Any:
         """Return a fresh, contiguous array of that dtype ("bool" included), holding `values` rounded to it."""
@@ -55,6 +57,7 @@ class NumpyArrays:
 
     name = "numpy"
     device = "cpu"
+    local = True
 
     def make(self, values: Array, dtype: str) -> Array:
         with np.errstate(over="ignore"):
@@ -109,6 +112,7 @@ class TorchArrays:
     """PyTorch's tensors on one device."""
 
     name = "torch"
+    local = True
 
     def __init__(self, device: str = "cpu") -> None:
         try:

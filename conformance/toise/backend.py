@@ -16,11 +16,11 @@ import numpy as np
 from toise.bounds import PRECISIONS
 from toise.declarations import CHOICES, MAY_RAISE, TRAITS
 from toise.domain import Domain, probed_domain
-from toise.errors import ToiseError, Unsupported, text_of
+from toise.errors import Ended, ToiseError, Unsupported, text_of
 from toise.inputs import Case
 from toise.inputs.magnitudes import fitted, storage_of
 from toise.operations import OPERATIONS, Required, sublayer_through
-from toise.verdict import EXAMPLE, Answer, Irrelevant, NotProvided, Violation
+from toise.verdict import DEADLY, EXAMPLE, Answer, Irrelevant, NotProvided, Violation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,6 +32,17 @@ if TYPE_CHECKING:
 Array = np.ndarray
 CACHE_SIZE = 1000
 ARRAYS_HINT = " (the suite passed NumPy arrays: where the functions take torch tensors, declare __toise__ = {'arrays': 'torch'})"
+
+
+# What a call that gave no result did, where the whole process is at stake, and what is said of it.
+ENDING: dict[type[BaseException], str] = {SystemExit: "exit", MemoryError: "memory"}
+ENDED_BY = {
+    "exit": "tried to end the process ({})",
+    "memory": "ran out of memory ({})",
+    "crash": "{}",
+    "timeout": "{}",
+    "protocol": "{}",
+}
 
 
 @dataclass(frozen=True)
@@ -247,7 +258,7 @@ class Backend:
         if not declared.holds(next(iter(case.arrays.values()), np.empty(())).ndim, operation.sizes(case)):
             raise NotProvided(f"outside the declared domain: {declared}")
         given = {**case.options, **natives}
-        if "sublayer" in given and not callable(given["sublayer"]):
+        if "sublayer" in given and not callable(given["sublayer"]) and self.arrays.local:
             given["sublayer"] = sublayer_through(given["x"], given["sublayer"])
         options = {}
         for name, value in case.options.items():
@@ -270,14 +281,24 @@ class Backend:
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is the target's
-            if self.may_raise(case):
-                raise Irrelevant("the call may raise here, as declared") from None
-            text = f"{type(error).__name__}: {text_of(error)}".removesuffix(": ")
-            about_arrays = "ndarray" in text or "Tensor" in text
-            hint = ARRAYS_HINT if about_arrays and not self.target.arrays_declared else ""
-            if isinstance(error, SystemExit):
-                raise Violation("exit", f"tried to end the process ({text}); required: a result", got=text) from None
-            raise Violation("raised", f"raised {text}; required: a result{hint}", got=text) from None
+            raise self._consequence(case, error) from None
+
+    def _consequence(self, case: Case, error: BaseException) -> Violation | Irrelevant:
+        """Return what it means that a call gave no result."""
+        kind = error.kind if isinstance(error, Ended) else ENDING.get(type(error), "raised")
+        text = error.text if isinstance(error, Ended) else f"{type(error).__name__}: {text_of(error)}".removesuffix(": ")
+        if kind in DEADLY:
+            violation = Violation(kind, f"{ENDED_BY[kind].format(text)}; required: a result", got=text)
+            if example := EXAMPLE.get():
+                example.ended = violation
+            return violation
+        if kind == "returned":
+            return Violation("type", f"returned {text}; required: a {self.arrays.name} array", got=text)
+        if self.may_raise(case):
+            return Irrelevant("the call may raise here, as declared")
+        about_arrays = "ndarray" in text or "Tensor" in text
+        hint = ARRAYS_HINT if about_arrays and not self.target.arrays_declared else ""
+        return Violation("raised", f"raised {text}; required: a result{hint}", got=text)
 
     def may_raise(self, case: Case) -> bool:
         """Tell whether the target declares that it may raise where no formula defines the result, and the case is such."""

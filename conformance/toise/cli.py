@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from toise.faults import Fault
     from toise.faults.matrix import Matrix
+    from toise.isolation import Isolation
     from toise.report import Report
     from toise.workers import Job
 
@@ -56,6 +57,21 @@ class Seed(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         return int(value)
 
 
+class WithProgram(click.Command):
+    """A subcommand that takes a program and its arguments after `--`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keep what follows `--` as it is."""
+        at = args.index("--") if "--" in args else len(args)
+        ctx.params["program"] = tuple(args[at + 1 :])
+        return super().parse_args(ctx, args[:at])
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Show where the program stands."""
+        pieces = [*self.collect_usage_pieces(ctx), "[-- PROGRAM [ARG]...]"]
+        formatter.write_usage(ctx.command_path, " ".join(pieces))
+
+
 def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted:
         import toise_spec
@@ -78,7 +94,7 @@ def _judging(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a subcommand that judges targets what each of them takes."""
     for part in reversed(
         (
-            click.argument("targets", metavar="TARGET...", nargs=-1, required=True),
+            click.argument("targets", metavar="[TARGET]...", nargs=-1),
             click.option("--operations", type=Names(), default=(), help="Judge only these operations."),
             click.option(
                 "--dtype", "dtypes", type=Names(), default=(), help="At these dtypes; else those declared, float32 if none."
@@ -112,8 +128,21 @@ def _judging(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@toise.command()
+@toise.command(cls=WithProgram)
 @_judging
+@click.option("--isolate", is_flag=True, help="Run TARGET in a process of its own: what kills that costs one row.")
+@click.option(
+    "--timeout",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0, min_open=True),
+    help="For one answer of that process; 30 if it is not given.",
+)
+@click.option(
+    "--memory",
+    metavar="GB",
+    type=click.FloatRange(min=0, min_open=True),
+    help="The most data of that process; three quarters of the machine's memory if it is not given.",
+)
 @click.option(
     "-k", "select", metavar="EXPR", default="", help="Judge only matching requirements: 'LN-3 or (attention and not causal)'."
 )
@@ -133,6 +162,8 @@ def check(
     context: click.Context, /, targets: tuple[str, ...], json_file: Path | None, junit_file: Path | None, **options: Any
 ) -> None:
     """Judge TARGET: a file.py, a module, module:object, or the built-in torch or reference.
+
+    PROGRAM is judged as a target that speaks the protocol of the specification on its standard streams.
 
     Exit status: 0 passed, 1 not passed, 2 the command or the target cannot be used, or nothing is provided,
     3 Toise itself failed, 130 interrupted.
@@ -183,20 +214,42 @@ def _judge(targets: tuple[str, ...], options: dict[str, Any]) -> Iterator[Report
     """Yield the report of each target, up to one that was interrupted; they are all found before the first is judged."""
     from toise.run import assemble, plan
     from toise.selection import selection
-    from toise.targets import load
     from toise.workers import Job
 
     wanted = selection(options["select"]) if options["select"] else lambda _: True
-    loaded = [load(target, device=options["device"], require_class=options["require_class"]) for target in targets]
-    plans = [plan(target, operations=options["operations"], dtypes=options["dtypes"], select=wanted) for target in loaded]
     settings = {name: options[name] for name in ("budget", "seed", "strict", "require_class")}
-    for name, target, (units, excluded) in zip(targets, loaded, plans, strict=True):
-        job = Job(name, *(options[part] for part in ("device", "require_class", "budget", "seed", "workers")))
-        rows = _rows(job, target, units)
-        complete = len(rows) == len(units)
-        yield assemble(target, rows, excluded, settings, complete=complete)
-        if not complete:
-            return
+    told = {name: options[name] for name in ("device", "require_class", "budget", "seed", "workers")}
+    jobs = [Job(target=target, isolation=isolation, **told) for target, isolation in _isolations(targets, options)]
+    with contextlib.ExitStack() as stack:
+        loaded = []
+        for job in jobs:
+            loaded.append(job.load())
+            stack.callback(loaded[-1].close)
+        plans = [plan(target, operations=options["operations"], dtypes=options["dtypes"], select=wanted) for target in loaded]
+        for job, target, (units, excluded) in zip(jobs, loaded, plans, strict=True):
+            rows = _rows(job, target, units)
+            complete = len(rows) == len(units)
+            yield assemble(target, rows, excluded, settings, complete=complete)
+            if not complete:
+                return
+
+
+def _isolations(targets: tuple[str, ...], options: dict[str, Any]) -> Iterator[tuple[str, Isolation | None]]:
+    """Yield each target's name, and how it is judged in a process of its own, if it is; the program comes last."""
+    import dataclasses
+    import shlex
+
+    from toise.isolation import Isolation
+
+    program, isolate, timeout, memory = (options.get(name) for name in ("program", "isolate", "timeout", "memory"))
+    if not targets and not program:
+        raise click.UsageError("name a TARGET, or a program after --")
+    if not isolate and not program and (timeout or memory):
+        raise click.UsageError("--timeout and --memory are of a process of its own; add --isolate")
+    how = Isolation(timeout=timeout or Isolation.timeout, memory=memory)
+    yield from ((target, how if isolate else None) for target in targets)
+    if program:
+        yield shlex.join(program), dataclasses.replace(how, program=program)
 
 
 def _rows(job: Job, target: Any, units: list[Any]) -> list[Any]:

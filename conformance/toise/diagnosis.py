@@ -15,7 +15,7 @@ from toise.declarations import CHOICES
 from toise.faults import catalogue
 from toise.operations import OPERATIONS
 from toise.targets import load
-from toise.verdict import Irrelevant, NotProvided, Violation
+from toise.verdict import DEADLY, Irrelevant, NotProvided, Violation
 
 if TYPE_CHECKING:
     from toise.faults import Fault
@@ -39,7 +39,9 @@ def likeness(backend: Backend, operation: str) -> str:
             answers[fault.slug] = backend.run(case)
         except (NotProvided, Irrelevant):
             continue
-        except Violation:
+        except Violation as violation:
+            if violation.kind in DEADLY:
+                return ""  # a catalogue of processes that die is not kept
             refused.append(case)
     alike = [fault for fault in faults if fault.slug in answers and _separated(fault, backend, answers[fault.slug])]
     alike = [fault for fault in alike if all(_explains(fault, backend, answer) for answer in answers.values())]

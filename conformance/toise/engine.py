@@ -12,24 +12,22 @@ import importlib
 import json
 import shlex
 import threading
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import hypothesis
 import numpy as np
-import threadpoolctl
 import toise_spec
 from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 
 from toise.errors import ToiseError
 from toise.operations import OPERATIONS
 from toise.report import Counterexample, Row
-from toise.verdict import EXAMPLE, KINDS, Example, Irrelevant, NotApplicable, NotProvided, Violation
+from toise.verdict import DEADLY, EXAMPLE, KINDS, Example, Irrelevant, NotApplicable, NotProvided, Violation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from hypothesis.strategies import SearchStrategy
 
@@ -59,6 +57,9 @@ EXAMPLES = ("run", "relevant", "irrelevant", "unsupported", "inapplicable", "res
 ELEMENTS = ("checked", "excused", "defined", "overflow")
 # Steps that shrinking may take for one requirement: a bound that does not depend on the clock.
 SHRINKING = 40
+# What one requirement may spend where a call ends the process: eight new processes, or three waits.
+WEAR = {"crash": 1, "protocol": 1, "timeout": 3}
+WORN = 8
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,8 @@ class Trial:
     vague: bool = False
     """Whether a radius was so large that it says little."""
     broken: ToiseError | None = None
+    worn: int = 0
+    """What was spent on new processes, and on waiting."""
 
     @property
     def accuracy(self) -> float:
@@ -160,7 +163,7 @@ class Trial:
         fitted = self.backend.domain(self.operation).fit(recipe)
         if fitted in self.seen:
             return self.seen[fitted]
-        if self.broken:
+        if self.broken or self.worn >= WORN:
             return False
         self.counts["reshaped"] += fitted != recipe
         violation = self.attempt(fitted)
@@ -194,6 +197,10 @@ class Trial:
             self.broken = ToiseError(f"{self.prop.id} on {recipe}: the property test raised {type(error).__name__}: {error}")
         finally:
             EXAMPLE.reset(token)
+        if example.ended is not None and self.broken is None:
+            # That the process died, or hung, is what there is to say, whatever the test made of it.
+            violation, outcome = example.ended, "relevant"
+            self.worn += WEAR.get(violation.kind, 0)
         counts["run"] += 1
         counts[outcome] += 1
         counts["checked"] += example.checked
@@ -259,7 +266,7 @@ class Trial:
         def search(recipe: Recipe) -> None:
             nonlocal shrinking
             shrinking += shrinking > 0
-            if self.broken or shrinking > SHRINKING:
+            if self.broken or shrinking > SHRINKING or self.worn >= WORN:
                 raise _Enough
             if self.fails(recipe):
                 shrinking = max(shrinking, 1)
@@ -315,12 +322,13 @@ def _again(trial: Trial, budget: str, seed: int) -> str:
     chosen = "" if OPERATIONS[trial.operation].dtype else f" --dtype {dtype}"
     where += f" --require-class {required}" if required else ""
     what = f"-k {trial.prop.id} --operations {trial.operation}{chosen}{where}"
-    return f"toise check {shlex.quote(target.name)} {what} --budget {budget} --seed {seed}"
+    name, rest = target.again or (shlex.quote(target.name), "")
+    return " ".join(filter(None, ("toise check", name, what, f"--budget {budget} --seed {seed}", rest)))
 
 
 def _search(trial: Trial, budget: str, seed: int, *, shrink: bool) -> bool:
     """Try the fixed list, and explore if it holds; return whether it does."""
-    if not trial.backend.provides(trial.operation):
+    if not trial.backend.provides(trial.operation) or trial.prop.id in trial.backend.target.unseen:
         return True
     recipes = trial.prop.inputs[trial.operation]
     if any(trial.fails(recipe) or trial.broken for recipe in recipes.fixed):
@@ -375,20 +383,25 @@ def _outcome(trial: Trial, again: str) -> tuple[str, str, Counterexample | None]
         recipe = min(trial.failures, key=lambda recipe: (recipe.weight(), str(recipe)))
         violation = trial.failures[recipe]
         trial.backend.forget_corruptions()
-        if Trial(trial.prop, trial.backend, trial.operation).attempt(recipe) is None:
-            violation.kind = "unrepeatable"
-            violation.message += "; the same call passed when it was made again"
         broken = "WARN" if trial.prop.requirement.level == "SHOULD" else "FAIL"
-        outcome = "CRASH" if violation.kind == "exit" else broken
+        outcome = DEADLY.get(violation.kind, broken)
+        if violation.kind != "timeout" and Trial(trial.prop, trial.backend, trial.operation).attempt(recipe) is None:
+            violation.kind = violation.kind if outcome in DEADLY.values() else "unrepeatable"
+            violation.message += "; the same call passed when it was made again"
         shown = Counterexample.of(
             recipe, trial.backend, violation, hint=_hint(trial, violation), within=_within(trial), again=again
         )
         return outcome, KINDS[violation.kind], shown
     if not trial.backend.provides(trial.operation):
         return "NOT PROVIDED", trial.backend.lacks(trial.operation), None
+    if unseen := trial.backend.target.unseen.get(trial.prop.id):
+        return "NOT PROVIDED", f"over a pipe nobody sees {unseen}", None
     doubt = trial.doubt()
     if not doubt:
-        return "PASS", f"in part: {reasons['unsupported']}" if counts["unsupported"] else "", None
+        unseen = trial.backend.target.seen_in_part.get(trial.prop.id)
+        part = [f"over a pipe nobody sees {unseen}"] if unseen else []
+        part += [reasons["unsupported"]] if counts["unsupported"] else []
+        return "PASS", f"in part: {'; '.join(part)}" if part else "", None
     if counts["relevant"] < trial.enough:
         for lacking, outcome in (("unsupported", "NOT PROVIDED"), ("inapplicable", "NOT APPLICABLE")):
             if counts[lacking]:
@@ -420,8 +433,8 @@ def _hint(trial: Trial, violation: Violation) -> str:
         return (
             "NumPy promotes to float64 where an np.float64 scalar such as np.sqrt(64) takes part; use a Python float: 64 ** 0.5"
         )
-    if violation.kind == "unrepeatable":
-        return ""  # that another declaration passed once more would be chance
+    if violation.kind == "unrepeatable" or violation.kind in DEADLY:
+        return ""  # that another declaration passed once more would be chance, and no declaration lets a process die
     for key, value, other in backend.other_choices(operation):
         if (value == "raises") != (violation.kind == "raised"):
             continue
@@ -476,33 +489,3 @@ def outside_other_tests(run: Callable[[], T]) -> T:
     if raised:
         raise raised[0]
     return returned[0]
-
-
-_around_lock = threading.Lock()
-_around_depth = 0
-_around = contextlib.ExitStack()
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep the caller's warning filters and floating-point traps away from the backend while it is judged.
-
-    Under `filterwarnings = error` a correct backend would otherwise raise.  BLAS and OpenMP run on one
-    thread meanwhile: the arrays are small, and pools that wait for busy cores are five to ten times slower.
-    Filters and pools belong to the whole process: the first run in sets them, the last one out restores them.
-    """
-    global _around_depth  # noqa: PLW0603 - what it counts is global too
-    with _around_lock:
-        if _around_depth == 0:
-            _around.enter_context(warnings.catch_warnings())
-            warnings.simplefilter("ignore")
-            _around.enter_context(threadpoolctl.threadpool_limits(1))
-        _around_depth += 1
-    try:
-        with np.errstate(all="ignore"):
-            yield
-    finally:
-        with _around_lock:
-            _around_depth -= 1
-            if _around_depth == 0:
-                _around.close()

@@ -17,6 +17,18 @@ class ToiseError(Exception):
     """Toise itself is wrong: its reference and its bounds disagree, or a property test is broken; exit 3."""
 
 
+class Ended(Exception):  # noqa: N818 - what a backend in a process of its own did, not what went wrong here
+    """A call in another process gave no result.
+
+    kind   "crash", "timeout" or "protocol": the process is gone; "raised", "not provided", "exit", "memory" or "returned":
+           the process says so itself
+    """
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(text)
+        self.kind, self.text = kind, text
+
+
 def text_of(thing: object) -> str:
     """Return the text of an exception, or of a value that somebody else made, on one line of bounded length.
 

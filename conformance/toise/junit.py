@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
+from toise.report import BROKEN
 from toise.terminal import failure_text
 
 if TYPE_CHECKING:
     from toise.report import Report, Row
 
-FAILURES = {"FAIL": "failure", "CRASH": "error"}
+FAILURES = {outcome: "failure" if outcome == "FAIL" else "error" for outcome in BROKEN}
 
 
 def to_junit(reports: list[Report]) -> str:

@@ -99,14 +99,15 @@ class Session:
         __tracebackhide__ = True
         from dataclasses import asdict
 
-        from toise import engine
+        from toise.quiet import quiet
+        from toise.report import BROKEN
         from toise.run import judge_unit
         from toise.terminal import failure_text
 
-        with engine.quiet():
+        with quiet():
             row = judge_unit(unit, self.target, self.backends, budget=self.budget, seed=self.seed)
         node.user_properties.append(("toise", json.dumps(asdict(row))))
-        if row.outcome in ("FAIL", "CRASH") or (row.outcome == "WARN" and self.strict):
+        if row.outcome in BROKEN or (row.outcome == "WARN" and self.strict):
             pytest.fail(failure_text(row), pytrace=False)
         if row.outcome == "NOT RUN":
             pytest.fail(f"NOT RUN {row.requirement}: {row.reason}", pytrace=False)

@@ -25,7 +25,9 @@ FORMAT = "toise-report"
 FORMAT_VERSION = 0
 
 # From the worst to the best: a requirement's outcome is the worst of its rows.
-OUTCOMES = ("CRASH", "FAIL", "NOT RUN", "WARN", "PASS", "NOT PROVIDED", "NOT APPLICABLE")
+OUTCOMES = ("PROTOCOL ERROR", "CRASH", "TIMEOUT", "FAIL", "NOT RUN", "WARN", "PASS", "NOT PROVIDED", "NOT APPLICABLE")
+# A requirement is broken.
+BROKEN = ("PROTOCOL ERROR", "CRASH", "TIMEOUT", "FAIL")
 EXCLUDED = "excluded by the selection"
 
 
@@ -162,14 +164,14 @@ class Report:
 
     def __str__(self) -> str:
         """Say what failed, or that nothing did, in a few lines."""
-        failing = [row for row in self.results if row.outcome in ("CRASH", "FAIL", "NOT RUN", "WARN") and not row.excluded]
+        failing = [row for row in self.results if row.outcome in (*BROKEN, "NOT RUN", "WARN") and not row.excluded]
         lines = [f"{row.outcome} {row.requirement} · {row.operation} · {row.dtype} · {row.reason}" for row in failing]
         return "\n".join([f"{self.target}: {'passed' if self.passed else 'not passed'}", *lines])
 
     @property
     def passed(self) -> bool:
         """At least one MUST passed, none failed or was left without examples, and nothing was cut short."""
-        failing = ("CRASH", "FAIL", "NOT RUN", "WARN") if self.settings.get("strict") else ("CRASH", "FAIL", "NOT RUN")
+        failing = (*BROKEN, "NOT RUN", *(("WARN",) if self.settings.get("strict") else ()))
         proven = any(row.outcome == "PASS" and row.level == "MUST" for row in self.results)
         return self.complete and proven and not any(row.outcome in failing and not row.excluded for row in self.results)
 
@@ -178,7 +180,7 @@ class Report:
         """0 passed, 1 judged otherwise, 2 nothing was judged, 130 interrupted."""
         if not self.complete:
             return 130
-        judged = any(row.outcome in ("PASS", "FAIL", "WARN", "CRASH", "NOT RUN") and not row.excluded for row in self.results)
+        judged = any(row.outcome in (*BROKEN, "PASS", "WARN", "NOT RUN") and not row.excluded for row in self.results)
         return 0 if self.passed else 1 if judged else 2
 
     def as_json(self) -> dict[str, Any]:
@@ -206,9 +208,11 @@ def to_json(reports: list[Report]) -> str:
 
 def environment(target: Target) -> dict[str, str]:
     """Return the versions and the machine that a verdict rests on."""
-    packages = ("toise", "numpy", "hypothesis", *(("torch",) if target.arrays.name == "torch" else ()))
+    here = target.arrays.name == "torch" and target.arrays.local
+    packages = ("toise", "numpy", "hypothesis", *(("torch",) if here else ()))
     return {
         **{name: _version(name) for name in packages},
+        **target.packages,
         "specification": toise_spec.VERSION,
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",

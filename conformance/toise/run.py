@@ -12,7 +12,8 @@ from toise.backend import Backend
 from toise.bounds import LOOSER, TRAITS
 from toise.errors import TargetError, text_of
 from toise.operations import OPERATIONS
-from toise.report import EXCLUDED, Report, Row, environment
+from toise.quiet import quiet
+from toise.report import BROKEN, EXCLUDED, Report, Row, environment
 from toise.targets import load
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def verify(
     backends: dict[str, Backend] = {}
 
     def judge_all() -> list[Row]:
-        with engine.quiet():
+        with quiet():
             rows = [judge_unit(unit, loaded, backends, budget=budget, seed=seed) for unit in units]
             return with_likenesses(rows, {each: likeness_of(*each, loaded, backends) for each in failing(rows)})
 
@@ -155,7 +156,7 @@ def _with_hints(target: Target, rows: list[Row]) -> list[Row]:
     """Say which trait or looser class would hold all errors of an operation and dtype, where there is one."""
     together: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
-        if row.outcome in ("FAIL", "CRASH"):
+        if row.outcome in BROKEN:
             together.setdefault((row.operation, row.dtype), []).append(row)
     hints = {}
     for (operation, dtype), broken in together.items():

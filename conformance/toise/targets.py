@@ -12,7 +12,7 @@ import sys
 import traceback
 import types
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,17 @@ class Target:
     arrays_declared: bool = True
     named: bool = True
     notes: tuple[str, ...] = ()
+    given: Mapping[str, Any] = field(default_factory=dict)
+    """What it declares, as it was given."""
+    unseen: Mapping[str, str] = field(default_factory=dict)
+    """The requirements that cannot be judged where it runs, each with what cannot be seen."""
+    seen_in_part: Mapping[str, str] = field(default_factory=dict)
+    packages: Mapping[str, str] = field(default_factory=dict)
+    """The versions of what it runs on, where that is another process."""
+    again: tuple[str, str] | None = None
+    """What stands first and last in the command that judges it, where that is not its name alone."""
+    close: Callable[[], object] = lambda: None
+    """Ends what runs for it in another process."""
 
     def accepts(self, operation: str, option: str) -> bool:
         """Tell whether the operation has a parameter for that option; one without a signature may have it."""
@@ -91,7 +102,7 @@ def load(
         raise TargetError(f"{name}: {error}") from None
     if require_class is not None:
         declarations = declarations.at_most(require_class)
-    return Target(name, operations, declarations, arrays, arrays_declared, isinstance(target, str), notes)
+    return Target(name, operations, declarations, arrays, arrays_declared, isinstance(target, str), notes, given)
 
 
 def _operations(name: str, thing: object, read: Callable[[str], Any]) -> dict[str, Callable[..., Any]]:

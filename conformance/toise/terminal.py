@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from toise.bounds import CLASSES
+from toise.report import BROKEN
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 COLOURS = {
     "PASS": "green",
     "FAIL": "bold red",
+    "PROTOCOL ERROR": "bold red",
     "CRASH": "bold red",
+    "TIMEOUT": "bold red",
     "WARN": "yellow",
     "NOT RUN": "bold magenta",
     "NOT PROVIDED": "blue",
@@ -99,7 +102,7 @@ def _passes(rows: list[Row]) -> str:
     """Return the strictest class in which no row fails: that of what passes, and one that holds each error of what fails."""
     kinds = {row.strictest for row in rows if row.outcome == "PASS"}
     for row in rows:
-        if row.outcome in ("FAIL", "CRASH"):
+        if row.outcome in BROKEN:
             holding = [name for name in row.counterexample.within if name in ORDER] if row.counterexample else []
             kinds.add(min(holding, key=ORDER.index, default="none"))
     return "none" if "none" in kinds else max(kinds, key=ORDER.index, default="-")
@@ -120,7 +123,7 @@ def _beside(report: Report, judged: dict[tuple[str, str], list[Row]]) -> list[st
     """Return a line for each thing that is too rare for a column: what did not run to its end, and declared traits."""
     lines = []
     for (operation, dtype), rows in judged.items():
-        counts = {outcome: sum(row.outcome == outcome for row in rows) for outcome in ("CRASH", "NOT RUN")}
+        counts = {outcome: sum(row.outcome == outcome for row in rows) for outcome in (*BROKEN, "NOT RUN") if outcome != "FAIL"}
         if any(counts.values()):
             told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
             lines.append(f"{operation} {dtype}: {told}")
@@ -289,7 +292,7 @@ def _told(report: Report) -> list[Row]:
     """Return the rows to tell in full: for each requirement and operation the first dtype that fails."""
     found: dict[tuple[str, str], Row] = {}
     for row in report.results:
-        if row.outcome in ("FAIL", "CRASH", "WARN"):
+        if row.outcome in (*BROKEN, "WARN"):
             found.setdefault((row.requirement, row.operation), row)
     return list(found.values())
 
@@ -317,7 +320,7 @@ def _reasons(report: Report) -> list[str]:
     """Return one line for each reason why something was not judged, or only in part, with the count of examples."""
     grouped: dict[tuple[str, str], list[Row]] = {}
     for row in report.results:
-        if row.reason and not row.excluded and row.outcome not in ("FAIL", "CRASH", "WARN"):
+        if row.reason and not row.excluded and row.outcome not in (*BROKEN, "WARN"):
             grouped.setdefault((row.outcome, row.reason), []).append(row)
     lines = _domains(report)
     for (outcome, reason), rows in grouped.items():

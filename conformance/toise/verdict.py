@@ -28,6 +28,10 @@ KINDS = {
     "type": "not an array",
     "raised": "raised an exception",
     "exit": "tried to exit",
+    "memory": "ran out of memory",
+    "crash": "ended the process",
+    "timeout": "no answer in time",
+    "protocol": "broke the protocol",
     "mutated": "changed its input",
     "state": "depends on earlier calls",
     "layout": "depends on the memory layout",
@@ -36,6 +40,10 @@ KINDS = {
     "accepted": "accepted a malformed call",
     "unrepeatable": "not repeatable",
 }
+
+
+# What ends a backend, or would have, and the outcome that it is: whatever a property test makes of it.
+DEADLY = {"exit": "CRASH", "memory": "CRASH", "crash": "CRASH", "timeout": "TIMEOUT", "protocol": "PROTOCOL ERROR"}
 
 
 class Violation(AssertionError):  # noqa: N818 - what is found, not what went wrong
@@ -80,6 +88,7 @@ class Example:
     checked    numbers that were compared
     excused    numbers that were not, where either they or their radius are not finite
     ratio      the largest error in units of its radius
+    ended      the call that ended the backend, or would have
     """
 
     calls: list[Case] = field(default_factory=list)
@@ -87,6 +96,7 @@ class Example:
     checked: int = 0
     excused: int = 0
     ratio: float = 0.0
+    ended: Violation | None = None
 
     def elements(self) -> tuple[int, int]:
         """Return how many elements of results a formula defined, and how many of them may have overflowed."""

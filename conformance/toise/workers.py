@@ -14,8 +14,9 @@ from dataclasses import asdict, dataclass
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any
 
-from toise import engine
 from toise.errors import TargetError, ToiseError
+from toise.isolation import Isolation
+from toise.quiet import quiet
 from toise.report import Row
 from toise.run import Unit, judge_unit, likeness_of, unjudged
 from toise.targets import load
@@ -38,12 +39,25 @@ class Job:
     budget: str
     seed: int
     workers: int
+    isolation: Isolation | None = None
+
+    def load(self) -> Target:
+        """Find the target, or start it.  Raises TargetError if there is none."""
+        if self.isolation:
+            return self.isolation.load(self.target, device=self.device, require_class=self.require_class, workers=self.workers)
+        return load(self.target, device=self.device, require_class=self.require_class)
+
+    @classmethod
+    def from_json(cls, told: dict[str, Any]) -> Job:
+        """Read back what `asdict` made of a job."""
+        isolation = told.pop("isolation")
+        return cls(**told, isolation=Isolation(**isolation) if isolation else None)
 
 
 def judge_here(job: Job, target: Target, units: list[Unit]) -> Iterator[tuple[Unit, Row]]:
     """Judge the rows one after the other in this process."""
     backends: dict[str, Backend] = {}
-    with engine.quiet():
+    with quiet():
         for unit in units:
             yield unit, judge_unit(unit, target, backends, budget=job.budget, seed=job.seed)
 
@@ -54,7 +68,7 @@ def likenesses(job: Job, target: Target, failing: list[tuple[str, str]]) -> dict
         return {}
     if not job.workers:
         backends: dict[str, Backend] = {}
-        with engine.quiet():
+        with quiet():
             return {each: likeness_of(*each, target, backends) for each in failing}
     found = {}
     worker = Worker(job)
@@ -74,6 +88,7 @@ def judge_in_parallel(job: Job, target: Target, units: list[Unit]) -> Iterator[t
 
     Raises ToiseError if a worker finds the suite at fault.
     """
+    target.close()  # each worker has its own
     waiting = list(reversed(units))
     busy: dict[Any, tuple[Worker, Unit]] = {}
     try:
@@ -145,11 +160,11 @@ class Worker:
 def _work(connection: Connection, job: dict[str, Any]) -> None:
     """Judge what comes over the connection until it closes.  The parent alone handles Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    told = Job(**job)
+    told = Job.from_json(job)
     backends: dict[str, Backend] = {}
     try:
-        target = load(told.target, device=told.device, require_class=told.require_class)
-        with engine.quiet():
+        target = told.load()
+        with quiet():
             while True:
                 asked = json.loads(connection.recv_bytes())
                 if "requirement" in asked:

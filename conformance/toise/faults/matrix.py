@@ -18,6 +18,7 @@ from toise import engine
 from toise.backend import Backend
 from toise.faults import catalogue
 from toise.operations import OPERATIONS
+from toise.quiet import quiet
 from toise.targets import load
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def judge_fault(slug: str, *, seed: int = 0, only: Collection[str] | None = None
     """Try every requirement of its operation on a fault, or `only` some, each up to its first failure, at the standard budget."""
     examples, broken, to_kill = {}, [], 0.0
     start = time.perf_counter()
-    with engine.quiet():
+    with quiet():
         for trial in trials(slug, seed=seed, only=only):
             examples[trial.prop.id] = trial.counts["run"]
             if trial.failures:
