@@ -194,7 +194,7 @@ MISBEHAVIOURS = {
     "runs out of memory": (
         raising(RAISED["MemoryError"]),
         BOTH,
-        {id: ("CRASH", KINDS["memory"]) for id in ("FORMULA", "GEN-9", "GEN-11")},
+        dict.fromkeys(("FORMULA", "GEN-9", "GEN-11"), ("CRASH", KINDS["memory"])),
         (),
     ),
 }

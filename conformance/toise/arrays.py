@@ -39,6 +39,12 @@ class ArrayType(Protocol):
     def bits(self, array: Any) -> bytes:
         """Return the bits that an array holds."""
 
+    def lent_bits(self, array: Any) -> memoryview:
+        """Return the bits that an array holds, of its own memory where that can be: they last until it is written into."""
+
+    def from_bits(self, bits: bytes | memoryview, shape: tuple[int, ...], dtype: str, into: Any = None) -> Any:
+        """Return a fresh, contiguous array with these bits, or `into`, of that shape and dtype, with them in its memory."""
+
     def overwrite(self, array: Any, values: Array) -> None:
         """Put other values into the memory of an array."""
 
@@ -78,6 +84,16 @@ class NumpyArrays:
 
     def bits(self, array: Array) -> bytes:
         return np.array(array, subok=False).tobytes()
+
+    def lent_bits(self, array: Array) -> memoryview:
+        return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+
+    def from_bits(self, bits: bytes | memoryview, shape: tuple[int, ...], dtype: str, into: Any = None) -> Array:
+        held = np.frombuffer(bits, self._dtype(dtype)).reshape(shape)
+        if into is None:
+            return held.copy()
+        into[...] = held
+        return into
 
     def overwrite(self, array: Array, values: Array) -> None:
         array[...] = values
@@ -146,8 +162,16 @@ class TorchArrays:
         return str(array.dtype).removeprefix("torch.")
 
     def bits(self, array: Any) -> bytes:
+        return self.lent_bits(array).tobytes()
+
+    def lent_bits(self, array: Any) -> memoryview:
         host = array.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
-        return bytes(host.view(self._torch.uint8).numpy().tobytes())
+        return memoryview(host.view(self._torch.uint8).numpy())
+
+    def from_bits(self, bits: bytes | memoryview, shape: tuple[int, ...], dtype: str, into: Any = None) -> Any:
+        host = self._torch.empty(shape, dtype=getattr(self._torch, dtype))
+        host.reshape(-1).view(self._torch.uint8).numpy()[...] = np.frombuffer(bits, np.uint8)
+        return host.to(self.device) if into is None else into.copy_(host)
 
     def overwrite(self, array: Any, values: Array) -> None:
         array.copy_(self.make(values, self.dtype(array)))

@@ -188,6 +188,42 @@ def check(
     context.exit(max((report.exit_code for report in reports), default=2))
 
 
+@toise.command(cls=WithProgram)
+@click.option("--device", metavar="D", help="What the program is asked to compute on.")
+@click.option(
+    "--timeout",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0, min_open=True),
+    default=30.0,
+    show_default=True,
+    help="For an answer.",
+)
+@click.pass_context
+def handshake(context: click.Context, /, program: tuple[str, ...], device: str | None, timeout: float) -> None:
+    """Tell whether PROGRAM speaks the protocol: every answer is held to its schema; no number is judged.
+
+    Exit status: 0 it does, 1 it does not, 2 the command cannot be used.
+    """
+    from rich.text import Text
+
+    from toise.isolation.child import Limits
+    from toise.isolation.handshake import Handshake
+
+    if not program:
+        raise click.UsageError("name a program after --")
+    console, wrong = _console(), False
+    for step in Handshake(program, Limits(seconds=timeout)).steps(device):
+        wrong |= bool(step.wrong)
+        console.print(
+            Text.assemble(
+                ("WRONG " if step.wrong else "ok    ", "bold red" if step.wrong else "green"),
+                f"{step.name}: {step.wrong or step.told}",
+            ),
+            soft_wrap=True,
+        )
+    context.exit(1 if wrong else 0)
+
+
 @toise.command()
 @_judging
 @click.pass_context
@@ -488,6 +524,10 @@ def main() -> NoReturn:
 
     if sys.argv[1:2] in (["check"], ["precision"]) and JUDGED not in os.environ:
         sys.exit(_supervised())
+    if JUDGED in os.environ:
+        from toise.processes import die_with_parent
+
+        die_with_parent()
     _keep_hypothesis_tidy()
     try:
         code = toise.main(prog_name="toise", standalone_mode=False) or 0
@@ -522,12 +562,20 @@ def _supervised() -> int:
         command = [sys.executable, "-m", "toise", *sys.argv[1:]]
         # A group of its own: Ctrl-C reaches the child once, from here.
         with subprocess.Popen(command, env={**os.environ, JUDGED: str(told)}, start_new_session=True) as child:  # noqa: S603 - this very command
+            passed_on = []
+
+            def pass_on(number: int, _: FrameType | None) -> None:
+                passed_on.append(number)
+                child.send_signal(number)
+
             for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, lambda got, _: child.send_signal(got))
+                signal.signal(number, pass_on)
             child.wait()
         if told.exists():
             return int(told.read_text(encoding="utf-8"))
     code = child.returncode
+    if -code in passed_on:
+        return _fail(130, "interrupted")
     how = f"with exit status {code}" if code >= 0 else f"by signal {-code} ({signal.Signals(-code).name})"
     return _fail(1, f"CRASH: the process ended {how} while a target was loaded or judged; `-n 1` shows on which requirement")
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from toise.errors import TargetError, ToiseError
 from toise.isolation import Isolation
+from toise.processes import die_with_parent
 from toise.quiet import quiet
 from toise.report import Row
 from toise.run import Unit, judge_unit, likeness_of, unjudged
@@ -159,6 +160,7 @@ class Worker:
 
 def _work(connection: Connection, job: dict[str, Any]) -> None:
     """Judge what comes over the connection until it closes.  The parent alone handles Ctrl-C."""
+    die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     told = Job.from_json(job)
     backends: dict[str, Backend] = {}

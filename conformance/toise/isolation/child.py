@@ -175,8 +175,12 @@ class Child:
 
     def stop(self) -> int | None:
         """Tell the program to stop; return its exit status, or None if it did not end in time."""
+        return self.end(b"".join(encode(Message({"message": "stop"}))))
+
+    def end(self, last: bytes) -> int | None:
+        """Send a few bytes at which the program should end; return its exit status, or None if it did not end in time."""
         with contextlib.suppress(OSError):
-            os.write(self._in, b"".join(encode(Message({"message": "stop"}))))
+            os.write(self._in, last)
         self._control.settimeout(GRACE)
         self._status = self._ending()
         self.close()

@@ -71,6 +71,15 @@ class WireArrays:
     def bits(self, array: Tensor) -> bytes:
         return bytes(array.data)
 
+    def lent_bits(self, array: Tensor) -> memoryview:
+        return memoryview(array.data)
+
+    def from_bits(self, bits: bytes | memoryview, shape: tuple[int, ...], dtype: str, into: Any = None) -> Tensor:
+        if into is None:
+            return Tensor(dtype, shape, bits)
+        into.data = bits
+        return into
+
     def overwrite(self, array: Tensor, values: Array) -> None:
         array.data = tensor_of(values, array.dtype).data
 
@@ -114,18 +123,10 @@ class Remote:
         given = {**dict(zip(OPERATIONS[operation].data, data, strict=True)), **options}
         if callable(given.get("sublayer")):
             raise Unsupported("a sublayer travels as its output: its calls cannot be seen over a pipe")
-        tensors = {name: part for name, part in given.items() if isinstance(part, Tensor)}
-        body = {
-            "message": "run",
-            "id": next(self._ids),
-            "operation": operation,
-            "options": {name: _plain(part) for name, part in given.items() if name not in tensors},
-            "memory": {name: tensor.number for name, tensor in tensors.items()},
-        }
         try:
             if self._child is None or not self._child.alive:
                 self.start()
-            answer = self._ask(Message(body, tensors))
+            answer = self._ask(question(next(self._ids), operation, given))
         except Ended as ended:
             if ended.kind in COSTS:
                 self._in_vain[operation] = self._in_vain.get(operation, 0) + COSTS[ended.kind]
@@ -158,6 +159,19 @@ class Remote:
         """End the program at once."""
         if self._child is not None:
             self._child.close()
+
+
+def question(id: int, operation: str, given: Mapping[str, Any]) -> Message:
+    """Return the message that asks for a call."""
+    tensors = {name: part for name, part in given.items() if isinstance(part, Tensor)}
+    body = {
+        "message": "run",
+        "id": id,
+        "operation": operation,
+        "options": {name: _plain(part) for name, part in given.items() if name not in tensors},
+        "memory": {name: tensor.number for name, tensor in tensors.items()},
+    }
+    return Message(body, tensors)
 
 
 def started(answer: Message) -> Mapping[str, Any]:
@@ -247,7 +261,10 @@ def connect(
         notes=tuple(map(str, told.get("notes", ()))),
         unseen=UNSEEN,
         seen_in_part=SEEN_IN_PART,
-        packages={str(package): str(version) for package, version in told.get("packages", {}).items()},
+        packages={
+            **({"language": str(told["language"])} if "language" in told else {}),
+            **{str(package): str(version) for package, version in told.get("packages", {}).items()},
+        },
         again=again,
         close=remote.stop,
     )

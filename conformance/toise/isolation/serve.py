@@ -123,12 +123,11 @@ class Server:
 
     def _array(self, kept: Any, tensor: Tensor) -> Any:
         """Return an array of the target's kind: the one of the call before with new contents, if it is that one again."""
-        values = numbers_of(tensor)
+        bits = tensor.data if tensor.dtype != "bool" else numbers_of(tensor).tobytes()  # any byte but 0 is True
         if kept is not None and tuple(kept.shape) == tensor.shape and self.arrays.dtype(kept) == tensor.dtype:
             with contextlib.suppress(ValueError, RuntimeError):  # the target made it read-only
-                self.arrays.overwrite(kept, values)
-                return kept
-        return self.arrays.make(values, tensor.dtype)
+                return self.arrays.from_bits(bits, tensor.shape, tensor.dtype, kept)
+        return self.arrays.from_bits(bits, tensor.shape, tensor.dtype)
 
     def _call(self, function: Callable[..., Any], data: list[Any], options: dict[str, Any]) -> Any:
         """Run the target's own code, which may do anything.  Raises Ended if it gives no result."""
@@ -168,7 +167,7 @@ def _sent(arrays: ArrayType, array: Any) -> Tensor:
     dtype = arrays.dtype(array)
     if dtype not in DTYPES:
         raise Ended("returned", f"an array of dtype {dtype}")
-    return Tensor(dtype, tuple(array.shape), arrays.bits(array))
+    return Tensor(dtype, tuple(array.shape), arrays.lent_bits(array))
 
 
 def main() -> NoReturn:
@@ -200,8 +199,7 @@ def _answer(channel: Channel, server: Server | None, name: str, message: Message
 def _start(channel: Channel, name: str, body: Any) -> Server | None:
     """Find the target and say what it has, or why it cannot be used."""
     if body.get("protocol") != VERSION:
-        channel.send({"message": "error", "id": 0, "kind": "raised", "text": f"this is version {VERSION} of the protocol"})
-        return None
+        raise ProtocolError(f"version {body.get('protocol')!r:.40} of the protocol; this is version {VERSION}")
     try:
         server = Server(load(name, device=body.get("device")))
     except TargetError as error:

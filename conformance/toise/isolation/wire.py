@@ -63,10 +63,11 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Message:
-    """A body, and the tensors that go with it."""
+    """A body, and the tensors that go with it; `header` is the one that came, of a message that came."""
 
     body: Mapping[str, Any]
     tensors: Mapping[str, Tensor] = field(default_factory=dict)
+    header: Mapping[str, Any] = field(default_factory=dict)
 
 
 def tensor_of(values: Array, dtype: str) -> Tensor:
@@ -112,6 +113,7 @@ class Decoder:
     def __init__(self) -> None:
         self._held = bytearray()
         self._start = 0
+        self._header: dict[str, Any] = {}
         self._body: dict[str, Any] = {}
         self._tensors: dict[str, tuple[str, tuple[int, ...], int, int]] = {}
         self._size = LENGTH
@@ -136,8 +138,8 @@ class Decoder:
                 raise ProtocolError(f"a header of {length} bytes; at most {MAX_HEADER}; the bytes begin {shown!r}")
             self._start = self._size = LENGTH + length
         if self._start and not self._body and len(self._held) >= self._start:
-            header = _json(self._held[LENGTH : self._start], "header")
-            self._body, self._tensors, size = _read(header)
+            self._header = _json(self._held[LENGTH : self._start], "header")
+            self._body, self._tensors, size = _read(self._header)
             self._size += size
 
     def message(self) -> Message | None:
@@ -148,7 +150,7 @@ class Decoder:
             raise ProtocolError(f"{-self.missing} bytes after the message: {bytes(self._held[self._size :])[:40]!r}")
         data = memoryview(self._held)[self._start :]
         tensors = {name: Tensor(dtype, shape, data[begin:end]) for name, (dtype, shape, begin, end) in self._tensors.items()}
-        return Message(self._body, tensors)
+        return Message(self._body, tensors, self._header)
 
 
 def _json(text: bytes | bytearray | str, what: str) -> dict[str, Any]:
@@ -174,15 +176,16 @@ def _json(text: bytes | bytearray | str, what: str) -> dict[str, Any]:
 
 def _read(header: dict[str, Any]) -> tuple[dict[str, Any], dict[str, tuple[str, tuple[int, ...], int, int]], int]:
     """Return the body, where each tensor lies, and how many bytes they all have."""
-    metadata = header.pop("__metadata__", None)
+    metadata = header.get("__metadata__")
     if not isinstance(metadata, dict) or not isinstance(metadata.get("toise"), str):
         raise ProtocolError("the header has no __metadata__ with a string 'toise'")
     body = _json(metadata["toise"], "body")
     if not isinstance(body.get("message"), str):
         raise ProtocolError(f"the body has no string 'message': {_short(body)}")
-    if len(header) > MAX_TENSORS:
-        raise ProtocolError(f"{len(header)} tensors; at most {MAX_TENSORS}")
-    tensors = {name: _tensor(name, told) for name, told in header.items()}
+    described = {name: told for name, told in header.items() if name != "__metadata__"}
+    if len(described) > MAX_TENSORS:
+        raise ProtocolError(f"{len(described)} tensors; at most {MAX_TENSORS}")
+    tensors = {name: _tensor(name, told) for name, told in described.items()}
     end = 0
     for name, (_, _, start, stop) in sorted(tensors.items(), key=lambda item: item[1][2:]):
         if start != end:

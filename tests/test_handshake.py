@@ -1,0 +1,85 @@
+"""`toise handshake`: whether a program speaks the protocol, told in lines that its author can use."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(__file__).parent.parent / "examples" / "program.py"
+NO_MESSAGE = "bytes that are no message: the program ended with exit status 0; required: another"
+# What is put into the place of what stands in the example, and what is then said of it.
+WRONG = {
+    "options that are no list": ('"layer_norm": ["eps"]', '"layer_norm": "eps"', "start: body of started: operations.layer_norm"),
+    "an operation that nobody knows": ('"layer_norm": ["eps"]', '"layernorm": []', "start: "),
+    "another answer than asked for": ('"message": "result"', '"message": "started"', "run layer_norm: body of started"),
+    "another version": ('"protocol": 1', '"protocol": 2', "start: body of started: protocol: 1 was expected"),
+    "an exit status of 0 for what is no message": (
+        "    main()\n",
+        "    try:\n        main()\n    finally:\n        sys.exit(0)\n",
+        NO_MESSAGE,
+    ),
+}
+
+
+def shaken(command, *options):
+    """Run the command on a program; return the exit status and the lines."""
+    done = subprocess.run(
+        [sys.executable, "-m", "toise", "handshake", *options, "--", *command], capture_output=True, text=True, check=False
+    )
+    assert "Traceback" not in done.stdout + done.stderr
+    return done.returncode, (done.stdout + done.stderr).splitlines()
+
+
+def test_the_example_program_speaks_the_protocol():
+    """Every exchange is well, one line each."""
+    status, lines = shaken([sys.executable, str(PROGRAM)])
+
+    assert status == 0
+    assert [line.split(":")[0] for line in lines] == [
+        "ok    start",
+        "ok    run layer_norm",
+        "ok    run causal_mask",
+        "ok    bytes that are no message",
+        "ok    stop",
+    ]
+
+
+def test_what_serves_a_python_backend_speaks_the_protocol(backend_file):
+    """The same exchanges, with a backend whose prints go elsewhere."""
+    path = backend_file("print('hello')\ndef layer_norm(x, gamma, beta, *, eps=1e-5):\n    print('hello')\n    return x\n")
+    status, lines = shaken([sys.executable, "-m", "toise.isolation.serve", str(path)])
+
+    assert (status, len(lines)) == (0, 4)
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_wrong_is_said_with_its_place(name, tmp_path):
+    """Exit 1, and a line that names the exchange and the member."""
+    before, after, said = WRONG[name]
+    text = PROGRAM.read_text(encoding="utf-8")
+    assert before in text
+    path = tmp_path / "program.py"
+    path.write_text(after.join(text.rsplit(before, 1)), encoding="utf-8")
+    status, lines = shaken([sys.executable, str(path)])
+
+    assert status == 1
+    assert any(line.startswith(f"WRONG {said}") for line in lines), lines
+
+
+@pytest.mark.parametrize("command", [["cat"], ["true"], ["no-such-program-here"], [sys.executable, "-c", "print('hello')"]])
+def test_a_program_that_speaks_something_else_is_told_so(command):
+    """One line, and exit 1."""
+    status, lines = shaken(command, "--timeout", "2")
+
+    assert status == 1
+    assert len(lines) == 1
+    assert lines[0].startswith("WRONG start: ")
+
+
+def test_without_a_program_the_usage_is_shown():
+    """Exit 2."""
+    status, lines = shaken([])
+
+    assert status == 2
+    assert any("name a program after --" in line for line in lines)
