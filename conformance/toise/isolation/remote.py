@@ -95,7 +95,7 @@ class Remote:
 
     def __init__(self, command: Sequence[str], device: str | None, limits: Limits) -> None:
         self.command, self.device, self.limits = tuple(command), device, limits
-        self._child: Child | None = None
+        self.child: Child | None = None
         self._ids = itertools.count(1)
         self._in_vain: dict[str, int] = {}
         self._last: dict[str, str] = {}
@@ -103,10 +103,10 @@ class Remote:
     def start(self) -> Mapping[str, Any]:
         """Start the program and return what it says of itself.  Raises Ended if it dies or answers with nonsense."""
         try:
-            self._child = Child(self.command, self.limits)
+            self.child = Child(self.command, self.limits)
         except OSError as error:
             raise Ended("crash", f"cannot be started: {error.strerror}") from None
-        answer = self._child.ask(Message({"message": "start", "protocol": VERSION, "device": self.device}), self.limits.start)
+        answer = self.child.ask(Message({"message": "start", "protocol": VERSION, "device": self.device}), self.limits.start)
         try:
             return started(answer)
         except ProtocolError as error:
@@ -124,7 +124,7 @@ class Remote:
         if callable(given.get("sublayer")):
             raise Unsupported("a sublayer travels as its output: its calls cannot be seen over a pipe")
         try:
-            if self._child is None or not self._child.alive:
+            if self.child is None or not self.child.alive:
                 self.start()
             answer = self._ask(question(next(self._ids), operation, given))
         except Ended as ended:
@@ -136,7 +136,7 @@ class Remote:
         return answer
 
     def _ask(self, message: Message) -> Any:
-        child = self._child
+        child = self.child
         if child is None:
             raise Ended("crash", "is not running")
         answer = child.ask(message, self.limits.seconds)
@@ -152,13 +152,13 @@ class Remote:
 
     def stop(self) -> None:
         """Let the program end."""
-        if self._child is not None and self._child.alive:
-            self._child.stop()
+        if self.child is not None and self.child.alive:
+            self.child.stop()
 
     def close(self) -> None:
         """End the program at once."""
-        if self._child is not None:
-            self._child.close()
+        if self.child is not None:
+            self.child.close()
 
 
 def question(id: int, operation: str, given: Mapping[str, Any]) -> Message:

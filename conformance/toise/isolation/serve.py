@@ -150,6 +150,8 @@ class Server:
             )
         try:
             return {name: _sent(self.arrays, part) for name, part in zip(names, parts, strict=True)}
+        except Ended:
+            raise
         except BaseException as error:  # noqa: BLE001 - reading a strange array may do anything
             raise Ended("returned", f"an array that cannot be read ({text_of(error)})") from None
 
