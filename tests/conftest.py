@@ -8,6 +8,17 @@ import textwrap
 import pytest
 
 
+def pytest_addoption(parser):
+    """Let `nox -s faults` try another seed."""
+    parser.addoption("--fault-seed", type=int, default=0, help="of what is explored on the catalogue of faults")
+
+
+@pytest.fixture
+def fault_seed(request):
+    """Return the seed with which faults are judged."""
+    return request.config.getoption("--fault-seed")
+
+
 @pytest.fixture
 def backend_file(tmp_path):
     """Return a function that writes a backend's text to a file and returns its path."""

@@ -194,7 +194,7 @@ def declared(target: Target) -> dict[str, Any]:
     return {
         "name": given.name,
         "version": given.version,
-        "arrays": given.arrays,
+        "arrays": target.arrays.name,
         "device": target.arrays.device,
         "dtypes": list(given.dtypes),
         "notes": list(target.notes),
