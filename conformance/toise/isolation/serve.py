@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
+import threadpoolctl
 
 from toise.errors import Ended, TargetError, Unsupported, text_of
 from toise.isolation.wire import DTYPES, VERSION, Decoder, Message, ProtocolError, Tensor, encode, numbers_of
@@ -204,6 +205,7 @@ def _start(channel: Channel, name: str, body: Any) -> Server | None:
         raise ProtocolError(f"version {body.get('protocol')!r:.40} of the protocol; this is version {VERSION}")
     try:
         server = Server(load(name, device=body.get("device")))
+        threadpoolctl.threadpool_limits(1)  # as `quiet` does, but for the pools of what the target has imported
     except TargetError as error:
         channel.send({"message": "error", "id": 0, "kind": "raised", "text": str(error)})
         return None
