@@ -141,9 +141,9 @@ class Child:
         self._said = (self._said + data)[-TAIL:]
 
     def _ending(self) -> int | None:
-        """Return how the program ended, as its keeper says."""
+        """Return how the program ended, as its keeper says; one that is killed says nothing, and takes the program with it."""
         with contextlib.suppress(OSError, ValueError):
-            return int(self._control.recv(64))
+            return int(self._control.recv(64) or -signal.SIGKILL)
         return None
 
     def _closed(self, decoder: Decoder) -> Ended | ProtocolError:

@@ -12,7 +12,7 @@ import numpy as np
 from toise.declarations import parse
 from toise.errors import Ended, TargetError, Unsupported
 from toise.isolation.child import Child, Limits
-from toise.isolation.wire import VERSION, Message, ProtocolError, Tensor, numbers_of, tensor_of
+from toise.isolation.wire import VERSION, Message, ProtocolError, Tensor, line, numbers_of, shown, tensor_of
 from toise.operations import OPERATIONS
 from toise.targets import Target
 from toise.verdict import NotProvided
@@ -24,6 +24,8 @@ Array = np.ndarray
 # What a death of the process counts towards the calls that are not made: one in vain is quick, a wait is not.
 COSTS = {"crash": 1, "protocol": 1, "timeout": 4}
 PATIENCE = 24
+# The most characters of a text in which a program describes itself.
+NOTE = 1000
 # The requirements that cannot be judged over a pipe, and what cannot be seen there.
 UNSEEN = {
     "GEN-4": "whether inputs were written into",
@@ -180,20 +182,24 @@ def started(answer: Message) -> Mapping[str, Any]:
     if body["message"] == "error":
         raise TargetError(_text(body, "text"))
     if body["message"] != "started":
-        raise ProtocolError(f"the answer to start is a message {body['message']!r:.40}; required: started")
+        raise ProtocolError(f"the answer to start is a message {shown(body['message'])}; required: started")
     if body.get("protocol") != VERSION:
-        raise ProtocolError(f"started says protocol {body.get('protocol')!r:.40}; required: {VERSION}")
+        raise ProtocolError(f"started says protocol {shown(body.get('protocol'))}; required: {VERSION}")
     if not body.get("operations"):
         raise TargetError(f"provides none of the operations {', '.join(OPERATIONS)}")
     for name, kind in (("operations", dict), ("declarations", dict), ("packages", dict), ("dtypes", list), ("notes", list)):
         if not isinstance(body.get(name, kind()), kind):
-            raise ProtocolError(f"{name} of started is {body[name]!r:.60}; required: {'an object' if kind is dict else 'a list'}")
+            raise ProtocolError(
+                f"{name} of started is {shown(body[name])}; required: {'an object' if kind is dict else 'a list'}"
+            )
     for name, options in body["operations"].items():
         if name not in OPERATIONS:
-            raise ProtocolError(f"started has an unknown operation {name!r:.40}; known: {', '.join(OPERATIONS)}")
-        if not isinstance(options, list) or not set(map(str, options)) <= set(OPERATIONS[name].options):
+            raise ProtocolError(f"started has an unknown operation {shown(name)}; known: {', '.join(OPERATIONS)}")
+        if not isinstance(options, list) or not all(
+            isinstance(each, str) and each in OPERATIONS[name].options for each in options
+        ):
             known = ", ".join(OPERATIONS[name].options) or "none"
-            raise ProtocolError(f"options of {name} are {options!r:.60}; required: a list of some of: {known}")
+            raise ProtocolError(f"options of {name} are {shown(options)}; required: a list of some of: {known}")
     return body
 
 
@@ -201,20 +207,20 @@ def result(answer: Message, asked: Mapping[str, Any]) -> Any:
     """Read the answer to a run.  Raises ProtocolError if it is none, and Ended for an error that the program reports."""
     body = answer.body
     if body["message"] not in ("result", "error"):
-        raise ProtocolError(f"the answer to run is a message {body['message']!r:.40}; required: result or error")
+        raise ProtocolError(f"the answer to run is a message {shown(body['message'])}; required: result or error")
     for name in ("id", "operation"):
         if body.get(name) != asked[name]:
-            raise ProtocolError(f"the answer has {name} {body.get(name)!r:.40}; required: {asked[name]!r}")
+            raise ProtocolError(f"the answer has {name} {shown(body.get(name))}; required: {asked[name]!r}")
     if body["message"] == "error":
         kind, text = _text(body, "kind"), _text(body, "text")
         if kind == "not provided":
             raise Unsupported(text)
         if kind not in ("raised", "exit", "memory", "returned"):
-            raise ProtocolError(f"an error of kind {kind!r:.40}; required: raised, not provided, exit, memory or returned")
+            raise ProtocolError(f"an error of kind {shown(kind)}; required: raised, not provided, exit, memory or returned")
         raise Ended(kind, text)
     names = ("corrupted", "selected") if asked["operation"] == "mlm_corrupt" else ("result",)
     if set(answer.tensors) != set(names):
-        got = ", ".join(answer.tensors)[:60] or "no tensor"
+        got = line(", ".join(answer.tensors))[:60] or "no tensor"
         raise ProtocolError(f"the result has {got}; required: {' and '.join(names)}")
     parts = tuple(answer.tensors[name] for name in names)
     return parts if len(parts) > 1 else parts[0]
@@ -223,8 +229,13 @@ def result(answer: Message, asked: Mapping[str, Any]) -> Any:
 def _text(body: Mapping[str, Any], name: str) -> str:
     text = body.get(name)
     if not isinstance(text, str):
-        raise ProtocolError(f"{name} of an error is {text!r:.40}; required: a string")
-    return " ".join(text.split())[:200]
+        raise ProtocolError(f"{name} of an error is {shown(text)}; required: a string")
+    return line(text)
+
+
+def _said(thing: object) -> str:
+    """Return what a program says of itself as it stands in the report."""
+    return line(thing, NOTE) if isinstance(thing, str) else shown(thing)
 
 
 def connect(
@@ -247,6 +258,7 @@ def connect(
         raise TargetError(f"{name}: {ended.text}") from None
     try:
         given = {**told.get("declarations", {}), **{key: told[key] for key in ("name", "version", "dtypes") if key in told}}
+        given |= {key: line(text) for key, text in given.items() if isinstance(text, str)}
         declarations = parse(given)
         if require_class is not None:
             declarations = declarations.at_most(require_class)
@@ -257,13 +269,13 @@ def connect(
         name,
         {each: _operation(remote, each, options) for each, options in told["operations"].items()},
         declarations,
-        WireArrays(str(told.get("arrays", "tensor")), str(told.get("device", "cpu"))),
-        notes=tuple(map(str, told.get("notes", ()))),
+        WireArrays(_said(told.get("arrays", "tensor")), _said(told.get("device", "cpu"))),
+        notes=tuple(map(_said, told.get("notes", ()))),
         unseen=UNSEEN,
         seen_in_part=SEEN_IN_PART,
         packages={
-            **({"language": str(told["language"])} if "language" in told else {}),
-            **{str(package): str(version) for package, version in told.get("packages", {}).items()},
+            **({"language": _said(told["language"])} if "language" in told else {}),
+            **{_said(package): _said(version) for package, version in told.get("packages", {}).items()},
         },
         again=again,
         close=remote.stop,
@@ -278,7 +290,7 @@ def _operation(remote: Remote, name: str, options: list[str]) -> Callable[..., A
 
     data = [inspect.Parameter(each, inspect.Parameter.POSITIONAL_ONLY) for each in OPERATIONS[name].data]
     call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [*data, *(inspect.Parameter(option, inspect.Parameter.KEYWORD_ONLY) for option in options)]
+        [*data, *(inspect.Parameter(option, inspect.Parameter.KEYWORD_ONLY) for option in dict.fromkeys(options))]
     )
     call.__name__ = name
     return call

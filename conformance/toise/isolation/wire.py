@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from toise.errors import TEXT
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -181,7 +183,7 @@ def _read(header: dict[str, Any]) -> tuple[dict[str, Any], dict[str, tuple[str, 
         raise ProtocolError("the header has no __metadata__ with a string 'toise'")
     body = _json(metadata["toise"], "body")
     if not isinstance(body.get("message"), str):
-        raise ProtocolError(f"the body has no string 'message': {_short(body)}")
+        raise ProtocolError(f"the body has no string 'message': {shown(body)}")
     described = {name: told for name, told in header.items() if name != "__metadata__"}
     if len(described) > MAX_TENSORS:
         raise ProtocolError(f"{len(described)} tensors; at most {MAX_TENSORS}")
@@ -199,35 +201,43 @@ def _read(header: dict[str, Any]) -> tuple[dict[str, Any], dict[str, tuple[str, 
 def _tensor(name: str, told: object) -> tuple[str, tuple[int, ...], int, int]:
     """Return the dtype, the shape and the first and last byte of one tensor."""
     if not isinstance(told, dict):
-        raise ProtocolError(f"tensor {name!r:.40} is described by {_short(told)}; required: an object")
+        raise ProtocolError(f"tensor {name!r:.40} is described by {shown(told)}; required: an object")
     code, shape, offsets = told.get("dtype"), _whole(told.get("shape")), _whole(told.get("data_offsets"))
     if not isinstance(code, str) or code not in _NAMES:
-        raise ProtocolError(f"tensor {name!r:.40} has dtype {_short(code)}; required: {', '.join(_NAMES)}")
+        raise ProtocolError(f"tensor {name!r:.40} has dtype {shown(code)}; required: {', '.join(_NAMES)}")
     if shape is None or len(shape) > MAX_AXES:
         raise ProtocolError(
-            f"tensor {name!r:.40} has shape {_short(told.get('shape'))}; required: at most {MAX_AXES} whole numbers"
+            f"tensor {name!r:.40} has shape {shown(told.get('shape'))}; required: at most {MAX_AXES} whole numbers"
         )
     if offsets is None or len(offsets) != 2:
         raise ProtocolError(
-            f"tensor {name!r:.40} has data_offsets {_short(told.get('data_offsets'))}; required: two whole numbers"
+            f"tensor {name!r:.40} has data_offsets {shown(told.get('data_offsets'))}; required: two whole numbers"
         )
     dtype = _NAMES[code]
     size = math.prod(shape) * np.dtype(DTYPES[dtype][1]).itemsize
     if offsets[1] - offsets[0] != size:
-        raise ProtocolError(f"tensor {name!r:.40} of shape {_short(shape)} has {offsets[1] - offsets[0]} bytes; required: {size}")
+        raise ProtocolError(
+            f"tensor {name!r:.40} of shape {shown(shape)} has {offsets[1] - offsets[0]} bytes; required: {shown(size)}"
+        )
     return dtype, tuple(shape), offsets[0], offsets[1]
 
 
 def _whole(thing: object) -> list[int] | None:
-    """Return a list of whole numbers, none below 0, or None if it is none."""
-    if not isinstance(thing, list) or not all(isinstance(part, int) and part >= 0 for part in thing):
+    """Return a list of whole numbers, none below 0 and each of 64 bits, or None if it is none."""
+    if not isinstance(thing, list) or not all(isinstance(part, int) and 0 <= part < 2**64 for part in thing):
         return None
     return None if any(isinstance(part, bool) for part in thing) else thing
 
 
-def _short(thing: object) -> str:
-    """Return a value as it stands in a message, with an end."""
+def shown(thing: object) -> str:
+    """Return a value that the other side sent as it stands in a message, with an end."""
     try:
         return repr(thing)[:60]
-    except ValueError:  # a whole number of more digits than Python prints
-        return "a number of thousands of digits"
+    except RecursionError:  # Python reads what is nested a little deeper than it can write
+        return f"a {type(thing).__name__}, nested deeply"
+
+
+def line(text: str, most: int = TEXT) -> str:
+    """Return a text of the other side on one line, with an end, and with nothing that a terminal or a file cannot take."""
+    start = " ".join(text.split())[:most]
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in start)[:most]
