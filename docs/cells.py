@@ -7,7 +7,11 @@ import importlib
 import io
 import json
 import re
+import shlex
 import statistics
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +20,7 @@ import numpy as np
 import toise_spec
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from toise.isolation.remote import SEEN_IN_PART, UNSEEN
 from toise.operations import OPERATIONS
 from toise.terminal import failure_text
 
@@ -105,6 +110,50 @@ def _matrix() -> dict[str, Any]:
     matrix: dict[str, Any] = json.loads((Path(__file__).parent / "results" / "kill_matrix.json").read_text(encoding="utf-8"))
     found: dict[str, Any] = matrix["faults"]
     return found
+
+
+CRASHES = '''"""A backend that ends its process: it takes an eps of 0 for a pointer to nothing."""
+
+import ctypes
+
+import numpy as np
+
+
+def layer_norm(x, gamma, beta, *, eps=1e-5):
+    if eps == 0:
+        ctypes.string_at(0)
+    centred = x - x.mean(-1, keepdims=True)
+    return gamma * centred / np.sqrt(x.var(-1, keepdims=True) + eps) + beta
+'''
+
+
+def crash(select: str) -> str:
+    """Return a backend that crashes, and what the command prints about it in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "kernel.py").write_text(CRASHES, encoding="utf-8")
+        told = printed(f"check kernel.py --isolate -k {shlex.quote(select)}", Path(folder))
+    return f"```python\n{CRASHES.strip()}\n```\n\n{told}"
+
+
+def printed(arguments: str, folder: Path = Path(__file__).parent.parent) -> str:
+    """Return a command and what it prints, in a folder, whose own place is left out."""
+    command = [sys.executable if part == "python" else part for part in shlex.split(arguments)]
+    done = subprocess.run(  # noqa: S603 - the command that a page shows
+        [sys.executable, "-m", "toise", *command], cwd=folder, capture_output=True, text=True, check=False
+    )
+    lines = [line.rstrip() for line in (done.stdout + done.stderr).replace(f"{folder.resolve()}/", "").splitlines()]
+    return "\n".join(["```console", f"$ toise {arguments}", *lines, "```"])
+
+
+def unseen() -> str:
+    """Return the requirements that cannot be judged over a pipe, and those that are judged in part, as a table."""
+    kinds = (("NOT PROVIDED", UNSEEN), ("in part", SEEN_IN_PART))
+    whole: dict[tuple[str, str], list[str]] = {}
+    for outcome, reasons in kinds:
+        for id, reason in reasons.items():
+            whole.setdefault((reason, outcome), []).append(f"[{id}](spec/{toise_spec.requirement(id).slug}.md#{id})")
+    lines = ["| what nobody sees over a pipe | requirements | outcome |", "|---|---|---|"]
+    return "\n".join([*lines, *(f"| {reason} | {', '.join(ids)} | {outcome} |" for (reason, outcome), ids in whole.items())])
 
 
 def show(value: np.typing.ArrayLike, form: str = ".4g") -> str:
