@@ -7,11 +7,14 @@ specification, `protocol.md`: a program in any language may answer in the place 
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from toise.errors import TargetError
 
 if TYPE_CHECKING:
     from toise.targets import Target
@@ -35,6 +38,8 @@ class Isolation:
 
     def load(self, name: str, *, device: str | None, require_class: str | None, workers: int = 0) -> Target:
         """Start the target, one of so many.  Raises TargetError if it does not start."""
+        if os.name != "posix":
+            raise TargetError("a process of its own needs a POSIX system, such as Linux or macOS")
         from toise.isolation.child import Limits
         from toise.isolation.remote import SERVE, connect
 
@@ -61,8 +66,6 @@ def machine_memory() -> int:
     """Return the bytes of memory that this process can hope for; 0 where it cannot be told."""
     if sys.platform != "linux":
         return 0
-    import os
-
     whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:
