@@ -96,7 +96,7 @@ class Server:
         try:
             tensors = self._results(operation.name, self._call(self.target.operations[operation.name], data, options))
         except Ended as ended:
-            fatal = ended.kind == "raised" and self._spoiled()
+            fatal = self._spoiled()  # a device tells late: it may be the result that cannot be read
             return {"message": "error", **about, "kind": ended.kind, "text": ended.text, "fatal": fatal}, {}
         return {"message": "result", **about}, tensors
 
