@@ -1,8 +1,11 @@
 """What answers for a Python backend: which arrays it is given, and what is said of what it does."""
 
+import math
+
 import numpy as np
 import pytest
 from toise import Unsupported
+from toise.arrays import DTYPES, NumpyArrays, TorchArrays
 from toise.isolation.remote import Remote, question
 from toise.isolation.serve import Server
 from toise.isolation.wire import Message, ProtocolError, numbers_of, tensor_of
@@ -106,6 +109,23 @@ def test_an_array_of_the_call_before_is_given_again_with_new_contents():
         np.testing.assert_array_equal(contents, times * X)
 
 
+@pytest.mark.parametrize("arrays", [NumpyArrays(), TorchArrays()], ids=lambda arrays: arrays.name)
+@pytest.mark.parametrize("dtype", [*DTYPES, "bool", "int64"])
+@pytest.mark.parametrize("shape", [(), (0, 3), (2, 3)], ids=str)
+def test_bits_that_are_lent_make_the_same_array(arrays, dtype, shape):
+    """A fresh one, from bytes at an odd place too, or one that is there already, in whatever order its axes lie in memory."""
+    array = arrays.make(np.arange(6)[: math.prod(shape)].reshape(shape) % 2, dtype)
+    bits = bytes(arrays.lent_bits(array))
+    fresh = arrays.from_bits(memoryview(b"x" + bits)[1:], shape, dtype)
+    refilled = arrays.from_bits(bits, shape, dtype, arrays.make(np.zeros(shape), dtype))
+
+    assert bits == arrays.bits(array)
+    assert (arrays.dtype(fresh), tuple(fresh.shape)) == (dtype, shape)
+    assert arrays.bits(fresh) == arrays.bits(refilled) == bits
+    if shape:
+        assert bytes(arrays.lent_bits(array.T)) == arrays.bits(array.T)
+
+
 def test_after_an_error_that_the_device_keeps_the_process_is_given_up(monkeypatch):
     """A device that cannot even hold two ones any more is of no use to the next call: one outcome, not hundreds."""
     server = serving(raising(RuntimeError("CUDA error: device-side assert triggered")))
@@ -122,6 +142,22 @@ def test_after_an_error_that_the_device_keeps_the_process_is_given_up(monkeypatc
     monkeypatch.setattr(server.arrays, "make", refuse)
 
     assert server.answer(message)[0]["fatal"] is True
+
+
+def test_an_error_that_shows_when_the_result_is_read_counts_too(monkeypatch):
+    """A device computes later than it is asked to."""
+    server = serving(lambda x, gamma, beta, *, eps=1e-5: x)
+
+    def refuse(*given):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(server.arrays, "device", "cuda", raising=False)
+    monkeypatch.setattr(server.arrays, "lent_bits", refuse)
+    monkeypatch.setattr(server.arrays, "make", refuse)
+    body, _ = call(server)
+
+    assert body["fatal"] is True
+    assert "an illegal memory access was encountered" in body["text"]
 
 
 def test_a_process_that_is_given_up_is_started_again(backend_file):

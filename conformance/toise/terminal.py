@@ -51,9 +51,10 @@ def print_report(report: Report, console: Console) -> None:
     for line in (_legend(rows), *_looser(report)):
         if line:
             console.print(Text(line), soft_wrap=True)
-    for line in _likenesses(report):
+    likenesses, told = _likenesses(report), _told(report)
+    for line in likenesses or [""] * bool(told):
         console.print(Text(line, style="bold"), soft_wrap=True)
-    for row in _told(report):
+    for row in told:
         console.print(Text(failure_text(row), style=""), soft_wrap=True)
         console.print()
     for line in _reasons(report):
