@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
 from toise.errors import Ended
-from toise.isolation.wire import Decoder, Message, ProtocolError, encode
+from toise.isolation.wire import Decoder, Message, ProtocolError, encode, line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -171,7 +171,7 @@ class Child:
         where = [line for line in lines if line.startswith('File "')]
         own = [line for line in where if "/lib/python" not in line]
         last = (own or where or lines[-1:] or [""])[0]
-        return f"; its standard error: {' '.join(last.split())[:160]}" if last else ""
+        return f"; its standard error: {line(last, 160)}" if last else ""
 
     def stop(self) -> int | None:
         """Tell the program to stop; return its exit status, or None if it did not end in time."""

@@ -114,6 +114,9 @@ class Remote:
         except ProtocolError as error:
             self.close()
             raise Ended("protocol", f"broke the protocol: {error}") from None
+        except TargetError:
+            self.close()
+            raise
 
     def call(self, operation: str, data: Sequence[Any], options: Mapping[str, Any]) -> Any:
         """Run an operation there.  Raises Ended for whatever is no result, and Unsupported for what is not provided.
