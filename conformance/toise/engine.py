@@ -57,9 +57,9 @@ EXAMPLES = ("run", "relevant", "irrelevant", "unsupported", "inapplicable", "res
 ELEMENTS = ("checked", "excused", "defined", "overflow")
 # Steps that shrinking may take for one requirement: a bound that does not depend on the clock.
 SHRINKING = 40
-# What one requirement may spend where a call ends the process: eight new processes, or three waits.
-WEAR = {"crash": 1, "protocol": 1, "timeout": 3}
-WORN = 8
+# What one requirement may spend where a call ends the process: twelve new processes, or three waits.
+WEAR = {"crash": 1, "protocol": 1, "timeout": 4}
+WORN = 12
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,12 @@ class Ended(Exception):  # noqa: N818 - what a backend in a process of its own d
         self.kind, self.text = kind, text
 
 
+def line(text: str, most: int = TEXT) -> str:
+    """Return somebody else's text on one line, with an end, and with nothing that a terminal or a file cannot take."""
+    start = " ".join(text.split())[:most]
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in start)[:most]
+
+
 def text_of(thing: object) -> str:
     """Return the text of an exception, or of a value that somebody else made, on one line of bounded length.
 
@@ -36,7 +42,7 @@ def text_of(thing: object) -> str:
     """
     try:
         text = str(thing) if isinstance(thing, BaseException) else repr(thing)
-        return " ".join(text.split())[:TEXT]
+        return line(text)
     except KeyboardInterrupt:
         raise
     except BaseException:  # noqa: BLE001 - a thing whose text cannot be had is still a thing

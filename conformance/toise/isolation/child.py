@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
-from toise.errors import Ended
-from toise.isolation.wire import Decoder, Message, ProtocolError, encode, line
+from toise.errors import Ended, line
+from toise.isolation.wire import Decoder, Message, ProtocolError, encode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

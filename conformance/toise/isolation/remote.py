@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from toise.declarations import parse
-from toise.errors import Ended, TargetError, Unsupported
+from toise.errors import Ended, TargetError, Unsupported, line
 from toise.isolation.child import Child, Limits
-from toise.isolation.wire import VERSION, Message, ProtocolError, Tensor, line, numbers_of, shown, tensor_of
+from toise.isolation.wire import VERSION, Message, ProtocolError, Tensor, numbers_of, shown, tensor_of
 from toise.operations import OPERATIONS
 from toise.targets import Target
 from toise.verdict import NotProvided
@@ -257,8 +257,9 @@ def connect(
     remote = Remote(command, device, limits)
     try:
         told = remote.start()
-    except Ended as ended:
-        raise TargetError(f"{name}: {ended.text}") from None
+    except (Ended, TargetError) as error:
+        text = str(error)
+        raise TargetError(text if text.startswith(name) else f"{name}: {text}") from None
     try:
         given = {**told.get("declarations", {}), **{key: told[key] for key in ("name", "version", "dtypes") if key in told}}
         given |= {key: line(text) for key, text in given.items() if isinstance(text, str)}

@@ -185,8 +185,9 @@ def main() -> NoReturn:
                 server = _answer(channel, server, name, message)
     except ProtocolError as error:
         sys.stderr.write(f"{error}\n")
-        sys.exit(2)
-    sys.exit(0)
+        sys.stderr.flush()
+        os._exit(2)
+    os._exit(0)  # at once, whatever threads the backend has left
 
 
 def _answer(channel: Channel, server: Server | None, name: str, message: Message) -> Server | None:

@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from toise.errors import TEXT
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -235,9 +233,3 @@ def shown(thing: object) -> str:
         return repr(thing)[:60]
     except RecursionError:  # Python reads what is nested a little deeper than it can write
         return f"a {type(thing).__name__}, nested deeply"
-
-
-def line(text: str, most: int = TEXT) -> str:
-    """Return a text of the other side on one line, with an end, and with nothing that a terminal or a file cannot take."""
-    start = " ".join(text.split())[:most]
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in start)[:most]
