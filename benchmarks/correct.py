@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 import toise
 from toise import engine
 from toise.backend import Backend
+from toise.quiet import quiet
+from toise.report import BROKEN
 from toise.run import plan
 from toise.targets import load
 
@@ -43,7 +45,7 @@ def failures(name: str, seed: int, *, whole: bool) -> list[str]:
     if not whole:
         return explored(name, seed)
     report = toise.verify(CORRECT[name], dtypes=["float32"], seed=seed)
-    broken = [row for row in report.results if row.outcome in ("FAIL", "CRASH", "NOT RUN")]
+    broken = [row for row in report.results if row.outcome in (*BROKEN, "NOT RUN")]
     lines = [f"{row.requirement} {row.operation} {row.outcome}" for row in broken]
     return lines if lines or report.passed else ["not passed"]
 
@@ -52,7 +54,7 @@ def explored(name: str, seed: int) -> list[str]:
     """Try each requirement on what Hypothesis draws with a seed, at the standard budget."""
     target = load(CORRECT[name])
     found, backends = [], {dtype: Backend(target, dtype) for dtype in ("float32", "int64", "bool")}
-    with engine.quiet():
+    with quiet():
         for unit in plan(target, dtypes=["float32"])[0]:
             prop = engine.property_of(unit.requirement)
             trial = engine.Trial(prop, backends[unit.dtype], unit.operation)

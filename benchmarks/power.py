@@ -81,13 +81,14 @@ def judge_right(name: str, operation: str, seed: int, *, suite: bool) -> Verdict
     """Judge one operation of a right implementation."""
     import toise
     from correct import CORRECT
+    from toise.report import BROKEN
 
     found = Verdicts(name, operation, seed, fault=False)
     by_rivals(found, lambda: CORRECT[name], operation)
     if suite:
         start = time.perf_counter()
         report = toise.verify(CORRECT[name], operations=[operation], dtypes=["float32"], seed=seed)
-        found.rejects[TOISE] = any(row.outcome in ("FAIL", "CRASH") for row in report.results)
+        found.rejects[TOISE] = any(row.outcome in BROKEN for row in report.results)
         found.seconds[TOISE] = time.perf_counter() - start
     return found
 

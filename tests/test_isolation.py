@@ -124,9 +124,9 @@ def test_a_backend_that_kills_what_keeps_it_has_crashed(backend_file):
     assert "killed by signal 9 (SIGKILL)" in report.requirements["CAU-1"].counterexample.message
 
 
-@pytest.mark.parametrize(("wrong", "outcome", "starts"), [("os._exit(3)", "CRASH", 60), ("time.sleep(1000)", "TIMEOUT", 12)])
+@pytest.mark.parametrize(("wrong", "outcome", "starts"), [("os._exit(3)", "CRASH", 60), ("time.sleep(1000)", "TIMEOUT", 24)])
 def test_an_operation_that_never_answers_is_given_up(backend_file, monkeypatch, wrong, outcome, starts):
-    """After so many calls in vain it is not called again: every row has the outcome, the process is started a few times."""
+    """After so many calls in vain each row has one more, and the outcome of that: the process is started a few times."""
     begun = []
     start = remote.Remote.start
     monkeypatch.setattr(remote.Remote, "start", lambda self: begun.append(1) or start(self))
@@ -136,7 +136,7 @@ def test_an_operation_that_never_answers_is_given_up(backend_file, monkeypatch, 
 
     assert {row.outcome for row in rows} == {outcome, "NOT PROVIDED"}
     assert [row.requirement for row in rows if row.outcome == "NOT PROVIDED"] == ["CAU-13"]
-    assert "after so many calls of causal_mask in vain" in rows[-2].counterexample.message
+    assert "in vain" not in rows[-2].counterexample.message
     assert outcomes(report)["LN-2"] == "PASS"
     assert len(begun) <= starts
 

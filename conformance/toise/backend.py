@@ -16,7 +16,7 @@ import numpy as np
 from toise.bounds import PRECISIONS
 from toise.declarations import CHOICES, MAY_RAISE, TRAITS
 from toise.domain import Domain, probed_domain
-from toise.errors import Ended, ToiseError, Unsupported, text_of
+from toise.errors import Ended, OwnError, ToiseError, Unsupported, ending, text_of
 from toise.inputs import Case
 from toise.inputs.magnitudes import fitted, storage_of
 from toise.operations import OPERATIONS, Required, sublayer_through
@@ -34,15 +34,8 @@ CACHE_SIZE = 1000
 ARRAYS_HINT = " (the suite passed NumPy arrays: where the functions take torch tensors, declare __toise__ = {'arrays': 'torch'})"
 
 
-# What a call that gave no result did, where the whole process is at stake, and what is said of it.
-ENDING: dict[type[BaseException], str] = {SystemExit: "exit", MemoryError: "memory"}
-ENDED_BY = {
-    "exit": "tried to end the process ({})",
-    "memory": "ran out of memory ({})",
-    "crash": "{}",
-    "timeout": "{}",
-    "protocol": "{}",
-}
+# What is said of a call in which the process was at stake, where its own words are not enough.
+ENDED_BY = {"exit": "tried to end the process ({})", "memory": "ran out of memory ({})"}
 
 
 @dataclass(frozen=True)
@@ -166,7 +159,10 @@ class Backend:
         """Return the part of the operation that the target implements: declared, or else found by a few calls."""
         if operation not in self._domains:
             declared = self.declared(operation).domain
-            self._domains[operation] = declared if declared != Domain() else probed_domain(operation, self._implements)
+            try:
+                self._domains[operation] = declared if declared != Domain() else probed_domain(operation, self._implements)
+            except Violation:
+                self._domains[operation] = declared  # it dies or hangs: the requirements say so
         return self._domains[operation]
 
     def _implements(self, recipe: Recipe) -> bool:
@@ -175,7 +171,9 @@ class Backend:
             self.invoke(case, self.natives(case))
         except NotProvided:
             return False
-        except (Violation, Irrelevant):
+        except (Violation, Irrelevant) as error:
+            if isinstance(error, Violation) and error.kind in DEADLY:
+                raise
             return True  # what it does wrong is for the requirements to say
         return True
 
@@ -278,17 +276,17 @@ class Backend:
             return self.target.operations[case.operation](*natives, **options)
         except (Unsupported, NotImplementedError) as error:
             raise NotProvided(text_of(error) or f"raised {type(error).__name__}") from None
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, OwnError):
             raise
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is the target's
             raise self._consequence(case, error) from None
 
     def _consequence(self, case: Case, error: BaseException) -> Violation | Irrelevant:
         """Return what it means that a call gave no result."""
-        kind = error.kind if isinstance(error, Ended) else ENDING.get(type(error), "raised")
+        kind = error.kind if isinstance(error, Ended) else ending(error)
         text = error.text if isinstance(error, Ended) else f"{type(error).__name__}: {text_of(error)}".removesuffix(": ")
         if kind in DEADLY:
-            violation = Violation(kind, f"{ENDED_BY[kind].format(text)}; required: a result", got=text)
+            violation = Violation(kind, f"{ENDED_BY.get(kind, '{}').format(text)}; required: a result", got=text)
             if example := EXAMPLE.get():
                 example.ended = violation
             return violation
@@ -320,7 +318,9 @@ class Backend:
     def _check(self, case: Case, native: Any, kinds: tuple[str, ...], required: str, what: str = "") -> tuple[Array, str]:
         """Return the numbers of an array, and its dtype; that must be of one of these kinds, and the shape that of the result."""
         try:
-            shape, dtype, got = tuple(native.shape), self.arrays.dtype(native), self.arrays.numbers(native)
+            shape, dtype = tuple(native.shape), self.arrays.dtype(native)
+            fits = dtype.startswith(kinds) and shape == self.shape(case)
+            got = self.arrays.numbers(native) if fits else np.empty(0)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - reading a strange array may do anything

@@ -57,6 +57,15 @@ class Seed(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         return int(value)
 
 
+class Amount(click.FloatRange):
+    """A number in a range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse what is no number: it stands in no range, and is below no bound."""
+        number = super().convert(value, param, ctx)
+        return number if number == number else self.fail(f"{value!r} is no number", param, ctx)  # noqa: PLR0124 - NaN is not
+
+
 class WithProgram(click.Command):
     """A subcommand that takes a program and its arguments after `--`."""
 
@@ -134,14 +143,15 @@ def _judging(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--timeout",
     metavar="SECONDS",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Amount(min=0, min_open=True, max=1e6),
     help="For one answer of that process; 30 if it is not given.",
 )
 @click.option(
     "--memory",
     metavar="GB",
-    type=click.FloatRange(min=0, min_open=True),
-    help="The most data of that process; three quarters of the machine's memory if it is not given.",
+    type=Amount(min=0, min_open=True, max=1e6),
+    help="The most data of that process; on Linux, if it is not given, three quarters of the machine's memory, shared by the "
+    "workers.",
 )
 @click.option(
     "-k", "select", metavar="EXPR", default="", help="Judge only matching requirements: 'LN-3 or (attention and not causal)'."
@@ -193,7 +203,7 @@ def check(
 @click.option(
     "--timeout",
     metavar="SECONDS",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Amount(min=0, min_open=True, max=1e6),
     default=30.0,
     show_default=True,
     help="For an answer.",
@@ -206,11 +216,14 @@ def handshake(context: click.Context, /, program: tuple[str, ...], device: str |
     """
     from rich.text import Text
 
-    from toise.isolation.child import Limits
-    from toise.isolation.handshake import Handshake
+    from toise.isolation import require_posix
 
     if not program:
         raise click.UsageError("name a program after --")
+    require_posix()
+    from toise.isolation.child import Limits
+    from toise.isolation.handshake import Handshake
+
     console, wrong = _console(), False
     for step in Handshake(program, Limits(seconds=timeout)).steps(device):
         wrong |= bool(step.wrong)
@@ -279,7 +292,7 @@ def _isolations(targets: tuple[str, ...], options: dict[str, Any]) -> Iterator[t
 
     program, isolate, timeout, memory = (options.get(name) for name in ("program", "isolate", "timeout", "memory"))
     if not targets and not program:
-        raise click.UsageError("name a TARGET, or a program after --")
+        raise click.UsageError("name a TARGET" + (", or a program after --" if "program" in options else ""))
     if not isolate and not program and (timeout or memory):
         raise click.UsageError("--timeout and --memory are of a process of its own; add --isolate")
     how = Isolation(timeout=timeout or Isolation.timeout, memory=memory)
@@ -524,7 +537,8 @@ def main() -> NoReturn:
 
     if sys.argv[1:2] in (["check"], ["precision"]) and JUDGED not in os.environ:
         sys.exit(_supervised())
-    if JUDGED in os.environ:
+    told = os.environ.pop(JUDGED, "")  # a command that a target runs is supervised on its own
+    if told:
         from toise.processes import die_with_parent
 
         die_with_parent()
@@ -546,9 +560,9 @@ def main() -> NoReturn:
             last = last.tb_next
         where = f" at {Path(last.tb_frame.f_code.co_filename).name}:{last.tb_lineno}" if last else ""
         code = _fail(3, f"Toise itself failed, and gives no verdict: {type(error).__name__}: {error}{where}")
-    if JUDGED in os.environ:
+    if told:
         sys.stdout.flush()
-        Path(os.environ[JUDGED]).write_text(str(code), encoding="utf-8")
+        Path(told).write_text(str(code), encoding="utf-8")
     sys.exit(code)
 
 

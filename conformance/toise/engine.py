@@ -318,7 +318,8 @@ def _again(trial: Trial, budget: str, seed: int) -> str:
         chosen = "" if OPERATIONS[trial.operation].dtype else f"dtypes=[{dtype!r}], "
         chosen += f"require_class={required!r}, " if required else ""
         return f"toise.verify({target.name}, operations=[{trial.operation!r}], {chosen}budget={budget!r}, seed={seed})"
-    where = f" --device {target.arrays.device}" if target.arrays.device != "cpu" else ""
+    here = target.arrays.local and target.arrays.device != "cpu"
+    where = f" --device {shlex.quote(target.arrays.device)}" if here else ""
     chosen = "" if OPERATIONS[trial.operation].dtype else f" --dtype {dtype}"
     where += f" --require-class {required}" if required else ""
     what = f"-k {trial.prop.id} --operations {trial.operation}{chosen}{where}"
@@ -330,6 +331,7 @@ def _search(trial: Trial, budget: str, seed: int, *, shrink: bool) -> bool:
     """Try the fixed list, and explore if it holds; return whether it does."""
     if not trial.backend.provides(trial.operation) or trial.prop.id in trial.backend.target.unseen:
         return True
+    trial.backend.target.begin()
     recipes = trial.prop.inputs[trial.operation]
     if any(trial.fails(recipe) or trial.broken for recipe in recipes.fixed):
         return False

@@ -17,6 +17,10 @@ class ToiseError(Exception):
     """Toise itself is wrong: its reference and its bounds disagree, or a property test is broken; exit 3."""
 
 
+class OwnError(ToiseError):
+    """A mistake of Toise's own between a backend and the suite: never the backend's."""
+
+
 class Ended(Exception):  # noqa: N818 - what a backend in a process of its own did, not what went wrong here
     """A call in another process gave no result.
 
@@ -27,6 +31,14 @@ class Ended(Exception):  # noqa: N818 - what a backend in a process of its own d
     def __init__(self, kind: str, text: str) -> None:
         super().__init__(text)
         self.kind, self.text = kind, text
+
+
+def ending(error: BaseException) -> str:
+    """Tell what an exception of a backend is: "exit", "memory", or "raised" like any other."""
+    if isinstance(error, SystemExit):
+        return "exit"
+    out_of_memory = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text_of(error)  # as torch says
+    return "memory" if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and out_of_memory) else "raised"
 
 
 def line(text: str, most: int = TEXT) -> str:

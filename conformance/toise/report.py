@@ -211,8 +211,8 @@ def environment(target: Target) -> dict[str, str]:
     here = target.arrays.name == "torch" and target.arrays.local
     packages = ("toise", "numpy", "hypothesis", *(("torch",) if here else ()))
     return {
+        **target.packages,  # what a program says of itself comes first: of the suite it says nothing
         **{name: _version(name) for name in packages},
-        **target.packages,
         "specification": toise_spec.VERSION,
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",

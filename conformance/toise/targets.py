@@ -50,6 +50,8 @@ class Target:
     """The versions of what it runs on, where that is another process."""
     again: tuple[str, str] | None = None
     """What stands first and last in the command that judges it, where that is not its name alone."""
+    begin: Callable[[], object] = lambda: None
+    """Is called before each requirement."""
     close: Callable[[], object] = lambda: None
     """Ends what runs for it in another process."""
 

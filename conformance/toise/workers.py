@@ -140,12 +140,14 @@ class Worker:
             self.connection.send_bytes(json.dumps(question).encode())
 
     def _answer(self) -> dict[str, Any] | None:
-        """Return what it answers, or None if it died.  Raises ToiseError if it found the suite at fault."""
+        """Return what it answers, or None if it died.  Raises ToiseError, or TargetError, if it met with one."""
         try:
             message: dict[str, Any] = json.loads(self.connection.recv_bytes())
         except (EOFError, OSError):
             self.process.join()
             return None
+        if "unusable" in message:
+            raise TargetError(message["unusable"])
         if "broken" in message:
             raise ToiseError(message["broken"])
         return message
@@ -177,4 +179,5 @@ def _work(connection: Connection, job: dict[str, Any]) -> None:
     except EOFError:
         return
     except (TargetError, ToiseError) as error:
-        connection.send_bytes(json.dumps({"broken": str(error)}).encode())
+        what = "unusable" if isinstance(error, TargetError) else "broken"
+        connection.send_bytes(json.dumps({what: str(error)}).encode())

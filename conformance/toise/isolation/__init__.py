@@ -37,29 +37,35 @@ class Isolation:
     memory: float | None = None
 
     def load(self, name: str, *, device: str | None, require_class: str | None, workers: int = 0) -> Target:
-        """Start the target, one of so many.  Raises TargetError if it does not start."""
-        if os.name != "posix":
-            raise TargetError("a process of its own needs a POSIX system, such as Linux or macOS")
+        """Start the target; memory that nobody named is shared by so many workers.  Raises TargetError if it does not start."""
+        require_posix()
         from toise.isolation.child import Limits
         from toise.isolation.remote import SERVE, connect
 
-        memory = int(self.memory * 1e9) if self.memory is not None else int(SHARE * machine_memory() / max(1, workers))
+        memory = max(1, int(self.memory * 1e9)) if self.memory is not None else int(SHARE * machine_memory() / max(1, workers))
         return connect(
             name,
             self.program or (*SERVE, name),
             device=device,
             require_class=require_class,
             limits=Limits(seconds=self.timeout, memory=memory),
-            again=self._again(name),
+            again=self._again(name, device),
         )
 
-    def _again(self, name: str) -> tuple[str, str]:
+    def _again(self, name: str, device: str | None) -> tuple[str, str]:
         """Return what stands first and last in the command that judges it once more."""
         flags = f" --timeout {self.timeout:g}" if self.timeout != Isolation.timeout else ""
         flags += f" --memory {self.memory:g}" if self.memory is not None else ""
+        flags += f" --device {shlex.quote(device)}" if device is not None else ""
         if self.program:
             return "", f"{flags} -- {shlex.join(self.program)}".strip()
         return shlex.quote(name), f"--isolate{flags}"
+
+
+def require_posix() -> None:
+    """Raise TargetError on a system without the pipes and signals that a process of its own is held by."""
+    if os.name != "posix":
+        raise TargetError("a process of its own needs a POSIX system, such as Linux or macOS")
 
 
 def machine_memory() -> int:

@@ -29,6 +29,10 @@ TAIL = 4096
 # How long the rest of what a program says may take once it has closed its output or ended.
 GRACE = 5.0
 PIPE_SIZE = 2**20
+# The longest that one wait for news may take, whatever the deadline: the system refuses to wait for years.
+LONGEST = 3600.0
+# How often standard error is read once a program has ended: something else may hold it open, and never stop.
+LINGER = 64
 
 
 @dataclass(frozen=True)
@@ -48,10 +52,15 @@ class Child:
         self._control, theirs = socket.socketpair()
         keeper = [sys.executable, "-I", "-S", str(KEEPER), str(theirs.fileno()), str(limits.memory), *command]
         pipe = subprocess.PIPE
-        self._keeper = subprocess.Popen(  # noqa: S603 - the program that the user named
-            keeper, stdin=pipe, stdout=pipe, stderr=pipe, pass_fds=(theirs.fileno(),), start_new_session=True
-        )
-        theirs.close()
+        try:
+            self._keeper = subprocess.Popen(  # noqa: S603 - the program that the user named
+                keeper, stdin=pipe, stdout=pipe, stderr=pipe, pass_fds=(theirs.fileno(),), start_new_session=True
+            )
+        except OSError:
+            self._control.close()
+            raise
+        finally:
+            theirs.close()
         self._streams = [cast("IO[bytes]", stream) for stream in (self._keeper.stdin, self._keeper.stdout, self._keeper.stderr)]
         self._in, self._out, self._err = (stream.fileno() for stream in self._streams)
         for number in (self._in, self._out, self._err):
@@ -87,16 +96,15 @@ class Child:
         decoder = Decoder()
         while True:
             left = deadline - time.monotonic()
-            ready = self._selector.select(left) if left > 0 else []
-            if not ready and left <= 0:
-                raise Ended("timeout", f"gave no answer within {seconds:g} s{self._last_words()}")
-            for key, _ in ready:
+            if not left > 0:
+                raise self._late(seconds)
+            for key, _ in self._selector.select(min(left, LONGEST)):
                 if key.fd == self._in:
                     self._write(waiting)
                 elif key.fd == self._err:
                     self._listen()
                 elif key.fd == self._control.fileno():
-                    self._status = self._ending()
+                    self._hear()
                     deadline = min(deadline, time.monotonic() + GRACE)
                 else:
                     data = os.read(self._out, CHUNK)
@@ -115,7 +123,7 @@ class Child:
             if key.fd == self._err:
                 self._listen()
             elif key.fd == self._control.fileno():
-                self._status = self._ending()
+                self._hear()
                 raise Ended("crash", f"the process {self._how()} after the answer before{self._last_words()}")
             elif data := os.read(self._out, CHUNK):
                 raise ProtocolError(f"bytes that nobody asked for: {data[:40]!r}")
@@ -140,20 +148,27 @@ class Child:
             self._selector.unregister(self._err)
         self._said = (self._said + data)[-TAIL:]
 
-    def _ending(self) -> int | None:
-        """Return how the program ended, as its keeper says; one that is killed says nothing, and takes the program with it."""
+    def _hear(self) -> None:
+        """Take what the keeper says of how the program ended; one that is killed says nothing, and takes the program with it."""
         with contextlib.suppress(OSError, ValueError):
-            return int(self._control.recv(64) or -signal.SIGKILL)
-        return None
+            self._status = int(self._control.recv(64) or -signal.SIGKILL)
+            self._selector.unregister(self._control.fileno())
+
+    def _late(self, seconds: float) -> Ended:
+        """Say that the time is up: for an answer, or for the output of a program that has ended to close."""
+        if self._status is not None:
+            return Ended("crash", f"the process {self._how()}{self._last_words()}")
+        return Ended("timeout", f"gave no answer within {seconds:g} s{self._last_words()}")
 
     def _closed(self, decoder: Decoder) -> Ended | ProtocolError:
         """Say what it means that a program closed its output."""
         if self._status is None:
             self._control.settimeout(GRACE)
-            self._status = self._ending()
+            self._hear()
         with contextlib.suppress(BlockingIOError):
-            while self._err in self._selector.get_map():
-                self._listen()
+            for _ in range(LINGER):
+                if self._err in self._selector.get_map():
+                    self._listen()
         if self._status is None:
             after = f" after {decoder.begun} of an answer" if decoder.begun else ""
             return ProtocolError(f"closed its standard output{after}")
@@ -167,22 +182,22 @@ class Child:
 
     def _last_words(self) -> str:
         """Return the line of standard error that says most: where Python was, in code of the target's own, or else the last."""
-        lines = [line.strip() for line in self._said.decode(errors="replace").splitlines() if line.strip()]
-        where = [line for line in lines if line.startswith('File "')]
-        own = [line for line in where if "/lib/python" not in line]
+        lines = [each.strip() for each in self._said.decode(errors="replace").splitlines() if each.strip()]
+        where = [each for each in lines if each.startswith('File "')]
+        own = [each for each in where if "/lib/python" not in each]
         last = (own or where or lines[-1:] or [""])[0]
         return f"; its standard error: {line(last, 160)}" if last else ""
 
     def stop(self) -> int | None:
-        """Tell the program to stop; return its exit status, or None if it did not end in time."""
+        """Tell the program to stop, and wait a little; return its exit status, or None if it did not end by itself."""
         return self.end(b"".join(encode(Message({"message": "stop"}))))
 
     def end(self, last: bytes) -> int | None:
-        """Send a few bytes at which the program should end; return its exit status, or None if it did not end in time."""
+        """Send a few bytes at which the program should end, as `stop` does."""
         with contextlib.suppress(OSError):
             os.write(self._in, last)
         self._control.settimeout(GRACE)
-        self._status = self._ending()
+        self._hear()
         self.close()
         return self._status
 

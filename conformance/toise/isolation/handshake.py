@@ -9,11 +9,10 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from toise.arrays import DTYPES
-from toise.declarations import parse
-from toise.errors import Ended, TargetError, Unsupported
+from toise.errors import Ended, TargetError, Unsupported, line
 from toise.inputs import USUAL
 from toise.isolation.child import Child
-from toise.isolation.remote import question, result, started
+from toise.isolation.remote import declarations, question, result, started
 from toise.isolation.wire import VERSION, Message, ProtocolError, numbers_of, tensor_of
 from toise.operations import OPERATIONS
 
@@ -40,6 +39,7 @@ class Handshake:
     """A program, and the exchanges with it; a program that breaks one is started again for the next."""
 
     def __init__(self, command: Sequence[str], limits: Limits) -> None:
+        _jsonschema()
         self.command, self.limits = tuple(command), limits
         self.child = Child(self.command, limits)
         self.device: str | None = None
@@ -80,8 +80,8 @@ class Handshake:
 
     def _start(self) -> tuple[str, Mapping[str, Any]]:
         told = started(self._ask(Message({"message": "start", "protocol": VERSION, "device": self.device})))
-        parse({**told.get("declarations", {}), **{key: told[key] for key in ("name", "version", "dtypes") if key in told}})
-        about = " ".join(str(told[key]) for key in ("name", "version", "language") if key in told)
+        declarations(told)
+        about = " ".join(line(str(told[key])) for key in ("name", "version", "language") if key in told)
         operations = "; ".join(f"{name}({', '.join(options)})" for name, options in told["operations"].items())
         return f"{about}: {operations}" if about else operations, told
 
@@ -134,15 +134,21 @@ def _validate(answer: Message) -> None:
 
 def _problem(thing: Any, schema: Mapping[str, Any]) -> str:
     """Return what is wrong with a value, and where; empty if nothing is."""
-    try:
-        import jsonschema
-    except ImportError:
-        raise TargetError("toise handshake needs jsonschema: pip install 'toise[handshake]'") from None
+    jsonschema = _jsonschema()
     error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema).iter_errors(thing))
     if error is None:
         return ""
     where = ".".join(map(str, error.absolute_path))
     return f"{where}: {error.message[:200]}" if where else error.message[:200]
+
+
+def _jsonschema() -> Any:
+    """Import what holds messages to their schema.  Raises TargetError where it is not installed."""
+    try:
+        import jsonschema
+    except ImportError:
+        raise TargetError("toise handshake needs jsonschema: pip install 'toise[handshake]'") from None
+    return jsonschema
 
 
 @functools.cache

@@ -53,20 +53,32 @@ def main() -> None:
 
 def _become(command: list[str], memory: int, inherited: tuple[int, ...]) -> None:
     """Turn this process, a fresh child, into the program."""
-    for number in inherited:
-        os.close(number)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    os.setsid()
-    _prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if memory:
-        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
     try:
+        for number in inherited:
+            os.close(number)
+        # Python ignores some of these, and a worker ignores Ctrl-C: the program is to find them as any other does.
+        for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        keeper = os.getppid()
+        os.setsid()
+        _prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+        if os.getppid() != keeper:
+            os._exit(127)
+        _limit(resource.RLIMIT_CORE, 0)
+        if memory:
+            _limit(resource.RLIMIT_DATA, memory)
         os.execvp(command[0], command)  # noqa: S606 - the program that the user named
     except OSError as error:
         os.write(2, f"{command[0]} cannot be started: {error.strerror}\n".encode())
     finally:
         os._exit(127)
+
+
+def _limit(what: int, most: int) -> None:
+    """Set a limit of this process, no higher than it may be."""
+    _, highest = resource.getrlimit(what)
+    most = most if highest == resource.RLIM_INFINITY else min(most, highest)
+    resource.setrlimit(what, (most, most))
 
 
 def _reaped(program: int) -> int | None:
@@ -89,9 +101,11 @@ def _end(program: int) -> None:
     with contextlib.suppress(ChildProcessError):
         while True:
             for child in _children():
-                with contextlib.suppress(ProcessLookupError):
+                with contextlib.suppress(OSError):  # it may be gone, or belong to somebody else
                     os.kill(child, signal.SIGKILL)
             os.waitpid(-1, 0)
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
 
 
 def _children() -> list[int]:
@@ -107,7 +121,7 @@ def _children() -> list[int]:
 
 
 def _prctl(option: int, value: int) -> None:
-    """Set an attribute of this process, on Linux."""
+    """Set an attribute of this process, on Linux; this file runs alone, and imports nothing of Toise."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 

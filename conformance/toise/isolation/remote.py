@@ -5,20 +5,22 @@ from __future__ import annotations
 import inspect
 import itertools
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from toise.declarations import parse
-from toise.errors import Ended, TargetError, Unsupported, line
+from toise.errors import Ended, OwnError, TargetError, Unsupported, line
 from toise.isolation.child import Child, Limits
-from toise.isolation.wire import VERSION, Message, ProtocolError, Tensor, numbers_of, shown, tensor_of
+from toise.isolation.wire import VERSION, Message, ProtocolError, Tensor, numbers_of, result_names, shown, tensor_of
 from toise.operations import OPERATIONS
 from toise.targets import Target
 from toise.verdict import NotProvided
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from toise.declarations import Declarations
 
 Array = np.ndarray
 # What a death of the process counts towards the calls that are not made: one in vain is quick, a wait is not.
@@ -121,39 +123,42 @@ class Remote:
     def call(self, operation: str, data: Sequence[Any], options: Mapping[str, Any]) -> Any:
         """Run an operation there.  Raises Ended for whatever is no result, and Unsupported for what is not provided.
 
-        A process that died in each of its last calls of an operation is not started for it again.
+        A process that died in each of its last calls of an operation is not started for it again, until `begin`.
         """
         if self._in_vain.get(operation, 0) >= PATIENCE:
             raise Ended(self._last[operation], f"was not called again after so many calls of {operation} in vain")
         given = {**dict(zip(OPERATIONS[operation].data, data, strict=True)), **options}
         if callable(given.get("sublayer")):
             raise Unsupported("a sublayer travels as its output: its calls cannot be seen over a pipe")
+        in_vain, self._in_vain[operation] = self._in_vain.get(operation, 0), 0
         try:
-            if self.child is None or not self.child.alive:
-                self.start()
-            answer = self._ask(question(next(self._ids), operation, given))
+            return self._ask(question(next(self._ids), operation, given))
         except Ended as ended:
             if ended.kind in COSTS:
-                self._in_vain[operation] = self._in_vain.get(operation, 0) + COSTS[ended.kind]
-                self._last[operation] = ended.kind
+                self._in_vain[operation], self._last[operation] = in_vain + COSTS[ended.kind], ended.kind
             raise
-        self._in_vain[operation] = 0
-        return answer
+
+    def begin(self) -> None:
+        """Allow one more call of each operation: every requirement is tried, whatever became of the others."""
+        self._in_vain = {operation: min(spent, PATIENCE - 1) for operation, spent in self._in_vain.items()}
 
     def _ask(self, message: Message) -> Any:
-        child = self.child
-        if child is None:
-            raise Ended("crash", "is not running")
+        """Start the program if it does not run, and make the call."""
+        if self.child is None or not self.child.alive:
+            try:
+                self.start()
+            except TargetError as error:
+                raise Ended("crash", f"could not be started again: {error}") from None
+        child = cast("Child", self.child)
         answer = child.ask(message, self.limits.seconds)
+        if answer.body["message"] == "error" and answer.body.get("fatal") is True:
+            self.close()
+            raise Ended("crash", f"raised {_text(answer.body, 'text')}, and is of no use after that")
         try:
             return result(answer, message.body)
         except ProtocolError as error:
             self.close()
             raise Ended("protocol", f"broke the protocol: {error}") from None
-        except Ended:
-            if answer.body.get("fatal") is True:
-                self.close()
-            raise
 
     def stop(self) -> None:
         """Let the program end."""
@@ -206,6 +211,12 @@ def started(answer: Message) -> Mapping[str, Any]:
     return body
 
 
+def declarations(told: Mapping[str, Any]) -> Declarations:
+    """Read what a program declares, in its answer to a start.  Raises TargetError for what means nothing."""
+    given = {**told.get("declarations", {}), **{key: told[key] for key in ("name", "version", "dtypes") if key in told}}
+    return parse(given | {key: line(text) for key, text in given.items() if isinstance(text, str)})
+
+
 def result(answer: Message, asked: Mapping[str, Any]) -> Any:
     """Read the answer to a run.  Raises ProtocolError if it is none, and Ended for an error that the program reports."""
     body = answer.body
@@ -221,7 +232,7 @@ def result(answer: Message, asked: Mapping[str, Any]) -> Any:
         if kind not in ("raised", "exit", "memory", "returned"):
             raise ProtocolError(f"an error of kind {shown(kind)}; required: raised, not provided, exit, memory or returned")
         raise Ended(kind, text)
-    names = ("corrupted", "selected") if asked["operation"] == "mlm_corrupt" else ("result",)
+    names = result_names(asked["operation"])
     if set(answer.tensors) != set(names):
         got = line(", ".join(answer.tensors))[:60] or "no tensor"
         raise ProtocolError(f"the result has {got}; required: {' and '.join(names)}")
@@ -261,22 +272,21 @@ def connect(
         text = str(error)
         raise TargetError(text if text.startswith(name) else f"{name}: {text}") from None
     try:
-        given = {**told.get("declarations", {}), **{key: told[key] for key in ("name", "version", "dtypes") if key in told}}
-        given |= {key: line(text) for key, text in given.items() if isinstance(text, str)}
-        declarations = parse(given)
+        declared = declarations(told)
         if require_class is not None:
-            declarations = declarations.at_most(require_class)
+            declared = declared.at_most(require_class)
     except TargetError as error:
         remote.close()
         raise TargetError(f"{name}: {error}") from None
     return Target(
         name,
         {each: _operation(remote, each, options) for each, options in told["operations"].items()},
-        declarations,
+        declared,
         WireArrays(_said(told.get("arrays", "tensor")), _said(told.get("device", "cpu"))),
         notes=tuple(map(_said, told.get("notes", ()))),
         unseen=UNSEEN,
         seen_in_part=SEEN_IN_PART,
+        begin=remote.begin,
         packages={
             **({"language": _said(told["language"])} if "language" in told else {}),
             **{_said(package): _said(version) for package, version in told.get("packages", {}).items()},
@@ -290,7 +300,12 @@ def _operation(remote: Remote, name: str, options: list[str]) -> Callable[..., A
     """Return an operation as a function, with the parameters that it has there."""
 
     def call(*data: Any, **given: Any) -> Any:
-        return remote.call(name, data, given)
+        try:
+            return remote.call(name, data, given)
+        except (Ended, Unsupported):
+            raise
+        except Exception as error:
+            raise OwnError(f"{name} could not be asked for: {type(error).__name__}: {error}") from error
 
     data = [inspect.Parameter(each, inspect.Parameter.POSITIONAL_ONLY) for each in OPERATIONS[name].data]
     call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]

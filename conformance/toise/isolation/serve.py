@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 import threadpoolctl
 
-from toise.errors import Ended, TargetError, Unsupported, text_of
-from toise.isolation.wire import DTYPES, VERSION, Decoder, Message, ProtocolError, Tensor, encode, numbers_of
+from toise.errors import Ended, TargetError, Unsupported, ending, text_of
+from toise.isolation.wire import DTYPES, VERSION, Decoder, Message, ProtocolError, Tensor, encode, numbers_of, result_names
 from toise.operations import OPERATIONS, sublayer_through
 from toise.quiet import quiet
 from toise.targets import load
@@ -137,12 +137,11 @@ class Server:
         except (Unsupported, NotImplementedError) as error:
             raise Ended("not provided", text_of(error) or f"raised {type(error).__name__}") from None
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is the target's
-            kind = "exit" if isinstance(error, SystemExit) else "memory" if isinstance(error, MemoryError) else "raised"
-            raise Ended(kind, f"{type(error).__name__}: {text_of(error)}".removesuffix(": ")) from None
+            raise Ended(ending(error), f"{type(error).__name__}: {text_of(error)}".removesuffix(": ")) from None
 
     def _results(self, operation: str, result: Any) -> dict[str, Tensor]:
         """Return what came back as tensors.  Raises Ended if that is no array."""
-        names = ("corrupted", "selected") if operation == "mlm_corrupt" else ("result",)
+        names = result_names(operation)
         parts = (result,) if len(names) == 1 else result
         if not isinstance(parts, (tuple, list)) or len(parts) != len(names) or not all(map(self.arrays.is_array, parts)):
             kind = type(result)

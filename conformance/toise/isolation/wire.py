@@ -70,6 +70,11 @@ class Message:
     header: Mapping[str, Any] = field(default_factory=dict)
 
 
+def result_names(operation: str) -> tuple[str, ...]:
+    """Return the names of the tensors that a result has."""
+    return ("corrupted", "selected") if operation == "mlm_corrupt" else ("result",)
+
+
 def tensor_of(values: Array, dtype: str) -> Tensor:
     """Return an array's numbers in a dtype, rounded to it."""
     values = np.asarray(values)
@@ -166,7 +171,7 @@ def _json(text: bytes | bytearray | str, what: str) -> dict[str, Any]:
         raise ValueError(f"{constant} is no JSON")
 
     try:
-        read = json.loads(text, object_pairs_hook=once, parse_constant=refuse)
+        read = json.loads(text if isinstance(text, str) else text.decode(), object_pairs_hook=once, parse_constant=refuse)
     except (ValueError, RecursionError) as error:
         raise ProtocolError(f"the {what} cannot be read: {str(error)[:100]}") from None
     if not isinstance(read, dict):
