@@ -1,0 +1,183 @@
+"""The suite's side of the pipe: what becomes of a call, and of the calls after it."""
+
+import json
+
+import numpy as np
+import pytest
+from toise.errors import Ended, OwnError, TargetError, ending
+from toise.isolation import Isolation, remote
+from toise.isolation.child import Limits
+from toise.isolation.remote import PATIENCE, Remote, connect
+from toise.isolation.wire import Decoder, Message, ProtocolError, tensor_of
+from toise.report import environment
+
+STARTED = {"message": "started", "protocol": 1, "operations": {"layer_norm": ["eps"]}}
+
+
+class Answering:
+    """In the place of a child: it answers from a list, or does what stands there."""
+
+    def __init__(self, answers):
+        self.answers, self.alive = answers, True
+
+    def ask(self, message, _):
+        """Return the next answer, with the id and the operation of the question."""
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            self.alive = False
+            raise answer
+        about = {name: message.body[name] for name in ("id", "operation") if name in message.body}
+        tensors = {"result": tensor_of(np.ones((1, 2)), "float32")} if answer.get("message") == "result" else {}
+        return Message({**about, **answer}, tensors)
+
+    def close(self):
+        """End."""
+        self.alive = False
+
+    stop = close
+
+
+@pytest.fixture
+def answered(monkeypatch):
+    """Return a function that makes a Remote whose processes, all of them together, give these answers."""
+
+    def make(*answers):
+        rest, started = list(answers), []
+        monkeypatch.setattr(remote, "Child", lambda command, limits: started.append(1) or Answering(rest))
+        one = Remote(("program",), None, Limits())
+        one.started = started
+        return one
+
+    return make
+
+
+def call(one):
+    """Ask for layer_norm; return the kind of what ended it, or "result"."""
+    try:
+        one.call("layer_norm", [tensor_of(np.ones(2), "float32")] * 3, {})
+    except Ended as ended:
+        return f"{ended.kind}: {ended.text}"
+    return "result"
+
+
+CRASH, RAISED, RESULT = Ended("crash", "died"), {"message": "error", "kind": "raised", "text": "no"}, {"message": "result"}
+
+
+def test_a_program_that_does_not_start_again_has_died(answered):
+    """It says so in an error of its own, which is no answer to the call."""
+    one = answered(STARTED, CRASH, {"message": "error", "id": 0, "kind": "raised", "text": "the device is in use"})
+    one.start()
+
+    assert call(one) == "crash: died"
+    assert call(one) == "crash: could not be started again: the device is in use"
+
+
+def test_an_error_after_which_the_process_is_of_no_use_is_a_crash(answered):
+    """And the next call has a new process."""
+    one = answered(STARTED, {**RAISED, "text": "CUDA error", "fatal": True}, STARTED, RESULT)
+    one.start()
+
+    assert call(one) == "crash: raised CUDA error, and is of no use after that"
+    assert call(one) == "result"
+    assert len(one.started) == 2
+
+
+def test_what_dies_in_every_call_is_called_once_more_for_each_requirement(answered):
+    """So that no requirement has the outcome of another."""
+    one = answered(*[STARTED, CRASH] * PATIENCE, STARTED, CRASH, STARTED, RESULT)
+    for _ in range(PATIENCE):
+        assert call(one) == "crash: died"
+    assert "in vain" in call(one)
+    one.begin()
+    assert call(one) == "crash: died"
+    assert "in vain" in call(one)
+    one.begin()
+    assert call(one) == "result"
+    assert len(one.started) == PATIENCE + 2
+
+
+def test_an_answer_of_any_kind_is_not_in_vain(answered):
+    """A program that now dies and now raises is called as long as there is something to ask."""
+    one = answered(STARTED, *[CRASH, STARTED, RAISED] * PATIENCE, RESULT)
+    for _ in range(PATIENCE):
+        assert call(one).startswith("crash")
+        assert call(one).startswith("raised")
+
+    assert call(one) == "result"
+
+
+def test_a_mistake_between_the_two_is_never_the_backends(answered):
+    """What cannot be asked for is Toise's own affair, and no verdict."""
+    target = connect("program", ("program",), limits=Limits(), again=("", "")) if answered(STARTED) else None
+    with pytest.raises(OwnError, match="layer_norm could not be asked for"):
+        target.operations["layer_norm"](tensor_of(np.ones(2), "float32"), object(), object())
+
+
+def test_what_a_program_says_of_itself_replaces_nothing(answered):
+    """Neither the suite's versions, nor a word of the command that repeats a failure."""
+    told = {**STARTED, "packages": {"toise": "99", "mine": "1.0\x1b[31m"}, "device": "cuda; rm -rf ~"}
+    target = connect("program", ("program",), limits=Limits(), again=("", "")) if answered(told) else None
+    versions = environment(target)
+
+    assert versions["toise"] != "99"
+    assert versions["mine"] == "1.0\\x1b[31m"
+    assert not target.arrays.local
+
+
+@pytest.mark.parametrize("text", ["no device cuda", "program: no device cuda"])
+def test_a_program_that_cannot_be_used_is_named_once(answered, text):
+    """In front of what it says."""
+    answered({"message": "error", "id": 0, "kind": "raised", "text": text})
+    with pytest.raises(TargetError, match=r"^program: no device cuda$"):
+        connect("program", ("program",), limits=Limits(), again=("", ""))
+
+
+class UnableToAllocate(MemoryError):
+    """As NumPy's own."""
+
+
+class OutOfMemoryError(RuntimeError):
+    """As torch's own."""
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (UnableToAllocate(), "memory"),
+        (OutOfMemoryError("CUDA out of memory"), "memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes"), "memory"),
+        (ValueError("can't allocate memory"), "raised"),
+        (RuntimeError("shapes differ"), "raised"),
+        (SystemExit(1), "exit"),
+        (KeyboardInterrupt(), "raised"),
+    ],
+)
+def test_what_an_exception_means_is_told_alike_on_both_sides(error, kind):
+    """Subclasses, and torch's ways to say that there is no memory, too."""
+    assert ending(error) == kind
+
+
+@pytest.mark.parametrize(
+    "options", [("--timeout", "nan"), ("--timeout", "inf"), ("--memory", "inf"), ("--memory", "0"), ("--timeout", "-1")]
+)
+def test_limits_are_numbers(toise, options):
+    """Exit 2, and the usage."""
+    done = toise("check", "reference", "--isolate", *options)
+
+    assert done.returncode == 2
+    assert "Invalid value" in done.stderr
+
+
+def test_the_command_that_repeats_a_failure_has_the_device_that_was_asked_for():
+    """Quoted, as everything that comes from outside."""
+    assert Isolation()._again("my file.py", "cuda:0") == ("'my file.py'", "--isolate --device cuda:0")  # noqa: SLF001
+    assert Isolation(("./run", "a b"), timeout=5.0)._again("", None) == ("", "--timeout 5 -- ./run 'a b'")  # noqa: SLF001
+
+
+def test_a_header_is_utf_8():
+    """In no other encoding, though a library might guess it."""
+    header = json.dumps({"__metadata__": {"toise": json.dumps({"message": "stop"})}})
+    Decoder().feed(len(header).to_bytes(8, "little") + header.encode())
+    wide = header.encode("utf-16-le")
+    with pytest.raises(ProtocolError, match="the header cannot be read"):
+        Decoder().feed(len(wide).to_bytes(8, "little") + wide)
