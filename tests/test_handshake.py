@@ -14,6 +14,11 @@ WRONG = {
     "an operation that nobody knows": ('"layer_norm": ["eps"]', '"layernorm": []', "start: "),
     "another answer than asked for": ('"message": "result"', '"message": "started"', "run layer_norm: body of started"),
     "another version": ('"protocol": 1', '"protocol": 2', "start: body of started: protocol: 1 was expected"),
+    "a process that ends after its answer": (
+        "send(sink, *answer(body, tensors))",
+        "send(sink, *answer(body, tensors)) or sys.exit(3)",
+        "run layer_norm: the process ended with exit status 3",
+    ),
     "an exit status of 0 for what is no message": (
         "    main()\n",
         "    try:\n        main()\n    finally:\n        sys.exit(0)\n",
@@ -67,7 +72,7 @@ def test_what_is_wrong_is_said_with_its_place(name, tmp_path):
     assert any(line.startswith(f"WRONG {said}") for line in lines), lines
 
 
-@pytest.mark.parametrize("command", [["cat"], ["true"], ["no-such-program-here"], [sys.executable, "-c", "print('hello')"]])
+@pytest.mark.parametrize("command", [["cat"], ["true"], [sys.executable, "-c", "print('hello')"]])
 def test_a_program_that_speaks_something_else_is_told_so(command):
     """One line, and exit 1."""
     status, lines = shaken(command, "--timeout", "2")
@@ -75,6 +80,18 @@ def test_a_program_that_speaks_something_else_is_told_so(command):
     assert status == 1
     assert len(lines) == 1
     assert lines[0].startswith("WRONG start: ")
+
+
+def test_a_program_that_is_not_there_is_no_program():
+    """Exit 2, as for every command that cannot be used."""
+    assert shaken(["no-such-program-here"]) == (2, ["toise: no-such-program-here: no such program"])
+
+
+def test_a_program_that_hangs_is_asked_whether_it_flushes():
+    """The usual reason; the start may take no longer than any other answer here."""
+    status, lines = shaken([sys.executable, "-c", "import time; time.sleep(60)"], "--timeout", "1")
+
+    assert (status, lines) == (1, ["WRONG start: gave no answer within 1 s; does it flush its output?"])
 
 
 def test_without_a_program_the_usage_is_shown():

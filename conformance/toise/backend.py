@@ -286,12 +286,14 @@ class Backend:
         kind = error.kind if isinstance(error, Ended) else ending(error)
         text = error.text if isinstance(error, Ended) else f"{type(error).__name__}: {text_of(error)}".removesuffix(": ")
         if kind in DEADLY:
-            violation = Violation(kind, f"{ENDED_BY.get(kind, '{}').format(text)}; required: a result", got=text)
+            required = "" if kind == "protocol" else "; required: a result"  # that text says itself what is required
+            violation = Violation(kind, f"{ENDED_BY.get(kind, '{}').format(text)}{required}", got=text)
             if example := EXAMPLE.get():
                 example.ended = violation
             return violation
         if kind == "returned":
-            return Violation("type", f"returned {text}; required: a {self.arrays.name} array", got=text)
+            required = f"a {self.arrays.name} array of {self.result_dtype(case.operation)}"
+            return Violation("type", f"returned {text}; required: {required}", got=text)
         if self.may_raise(case):
             return Irrelevant("the call may raise here, as declared")
         about_arrays = "ndarray" in text or "Tensor" in text

@@ -214,18 +214,23 @@ def handshake(context: click.Context, /, program: tuple[str, ...], device: str |
 
     Exit status: 0 it does, 1 it does not, 2 the command cannot be used.
     """
+    import shutil
+
     from rich.text import Text
 
+    from toise.errors import TargetError
     from toise.isolation import require_posix
 
     if not program:
         raise click.UsageError("name a program after --")
     require_posix()
+    if shutil.which(program[0]) is None:
+        raise TargetError(f"{program[0]}: no such program")
     from toise.isolation.child import Limits
     from toise.isolation.handshake import Handshake
 
     console, wrong = _console(), False
-    for step in Handshake(program, Limits(seconds=timeout)).steps(device):
+    for step in Handshake(program, Limits(seconds=timeout, start=timeout)).steps(device):
         wrong |= bool(step.wrong)
         console.print(
             Text.assemble(
@@ -369,9 +374,12 @@ def _console() -> Console:
 def _writable(path: Path) -> None:
     from toise.errors import TargetError
 
+    new = not path.exists()
     try:
         with path.open("a", encoding="utf-8"):
             pass
+        if new:
+            path.unlink()  # where nothing is judged, there is no report
     except OSError as error:
         raise TargetError(f"cannot write {path}: {error.strerror}") from None
 

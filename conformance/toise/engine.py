@@ -58,7 +58,7 @@ ELEMENTS = ("checked", "excused", "defined", "overflow")
 # Steps that shrinking may take for one requirement: a bound that does not depend on the clock.
 SHRINKING = 40
 # What one requirement may spend where a call ends the process: twelve new processes, or three waits.
-WEAR = {"crash": 1, "protocol": 1, "timeout": 4}
+WEAR = {"crash": 1, "protocol": 1, "memory": 1, "timeout": 4}
 WORN = 12
 
 

@@ -172,7 +172,7 @@ def _load_file(path: Path) -> types.ModuleType:
     name = f"toise_target_{hashlib.sha256(str(full).encode()).hexdigest()[:12]}"
     spec = importlib.util.spec_from_file_location(name, full)
     if spec is None or spec.loader is None:
-        raise TargetError(f"{path}: not a Python file")
+        raise TargetError(f"{path}: not a Python file; a program that speaks the protocol stands after --")
     if str(full.parent) not in sys.path:
         sys.path.append(str(full.parent))  # last, so that the file's neighbours shadow nothing
     module = importlib.util.module_from_spec(spec)

@@ -43,6 +43,7 @@ def print_fault(fault: Fault, console: Console) -> None:
         ("origin", fault.source),
         ("breaks", ", ".join(fault.fails)),
         ("hint", fault.hint),
+        *([("late", "written after the suite's inputs had been chosen by means of others")] if fault.late else []),
         *((f"call {at}" if len(fault.on) > 1 else "call", _written(case)) for at, case in enumerate(fault.on, 1)),
     ]
     console.print(Text(f"{fault.slug} · {fault.operation}\n\n  {fault.sentence}", style=""), soft_wrap=True)

@@ -97,7 +97,7 @@ class Child:
         while True:
             left = deadline - time.monotonic()
             if not left > 0:
-                raise self._late(seconds)
+                raise self._late(seconds, decoder)
             for key, _ in self._selector.select(min(left, LONGEST)):
                 if key.fd == self._in:
                     self._write(waiting)
@@ -154,11 +154,12 @@ class Child:
             self._status = int(self._control.recv(64) or -signal.SIGKILL)
             self._selector.unregister(self._control.fileno())
 
-    def _late(self, seconds: float) -> Ended:
+    def _late(self, seconds: float, decoder: Decoder) -> Ended:
         """Say that the time is up: for an answer, or for the output of a program that has ended to close."""
         if self._status is not None:
             return Ended("crash", f"the process {self._how()}{self._last_words()}")
-        return Ended("timeout", f"gave no answer within {seconds:g} s{self._last_words()}")
+        begun = f"no more than {decoder.begun} of an" if decoder.begun else "no"
+        return Ended("timeout", f"gave {begun} answer within {seconds:g} s{self._last_words()}")
 
     def _closed(self, decoder: Decoder) -> Ended | ProtocolError:
         """Say what it means that a program closed its output."""
@@ -183,7 +184,8 @@ class Child:
     def _last_words(self) -> str:
         """Return the line of standard error that says most: where Python was, in code of the target's own, or else the last."""
         lines = [each.strip() for each in self._said.decode(errors="replace").splitlines() if each.strip()]
-        where = [each for each in lines if each.startswith('File "')]
+        # A traceback ends with the exception, and what faulthandler writes begins with where it was.
+        where = [each for each in lines if each.startswith('File "')] if b"most recent call first" in self._said else []
         own = [each for each in where if "/lib/python" not in each]
         last = (own or where or lines[-1:] or [""])[0]
         return f"; its standard error: {line(last, 160)}" if last else ""

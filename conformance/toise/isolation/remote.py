@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 # What a death of the process counts towards the calls that are not made: one in vain is quick, a wait is not.
-COSTS = {"crash": 1, "protocol": 1, "timeout": 4}
+COSTS = {"crash": 1, "protocol": 1, "memory": 1, "timeout": 4}
 PATIENCE = 24
 # The most characters of a text in which a program describes itself.
 NOTE = 1000
@@ -126,7 +126,7 @@ class Remote:
         A process that died in each of its last calls of an operation is not started for it again, until `begin`.
         """
         if self._in_vain.get(operation, 0) >= PATIENCE:
-            raise Ended(self._last[operation], f"was not called again after so many calls of {operation} in vain")
+            raise Ended(self._last[operation], f"was not called: the calls of {operation} before were all in vain")
         given = {**dict(zip(OPERATIONS[operation].data, data, strict=True)), **options}
         if callable(given.get("sublayer")):
             raise Unsupported("a sublayer travels as its output: its calls cannot be seen over a pipe")
@@ -151,6 +151,8 @@ class Remote:
                 raise Ended("crash", f"could not be started again: {error}") from None
         child = cast("Child", self.child)
         answer = child.ask(message, self.limits.seconds)
+        if answer.body["message"] == "error" and answer.body.get("kind") == "memory":
+            self.close()  # what it holds may be that of all the calls before
         if answer.body["message"] == "error" and answer.body.get("fatal") is True:
             self.close()
             raise Ended("crash", f"raised {_text(answer.body, 'text')}, and is of no use after that")

@@ -13,7 +13,17 @@ import numpy as np
 import threadpoolctl
 
 from toise.errors import Ended, TargetError, Unsupported, ending, text_of
-from toise.isolation.wire import DTYPES, VERSION, Decoder, Message, ProtocolError, Tensor, encode, numbers_of, result_names
+from toise.isolation.wire import (
+    DTYPES,
+    MAX_AXES,
+    VERSION,
+    Decoder,
+    Message,
+    ProtocolError,
+    Tensor,
+    encode,
+    result_names,
+)
 from toise.operations import OPERATIONS, sublayer_through
 from toise.quiet import quiet
 from toise.targets import load
@@ -124,7 +134,7 @@ class Server:
 
     def _array(self, kept: Any, tensor: Tensor) -> Any:
         """Return an array of the target's kind: the one of the call before with new contents, if it is that one again."""
-        bits = tensor.data if tensor.dtype != "bool" else numbers_of(tensor).tobytes()  # any byte but 0 is True
+        bits = tensor.data
         if kept is not None and tuple(kept.shape) == tensor.shape and self.arrays.dtype(kept) == tensor.dtype:
             with contextlib.suppress(ValueError, RuntimeError):  # the target made it read-only
                 return self.arrays.from_bits(bits, tensor.shape, tensor.dtype, kept)
@@ -169,6 +179,8 @@ def _sent(arrays: ArrayType, array: Any) -> Tensor:
     dtype = arrays.dtype(array)
     if dtype not in DTYPES:
         raise Ended("returned", f"an array of dtype {dtype}")
+    if len(array.shape) > MAX_AXES:
+        raise Ended("returned", f"an array of {len(array.shape)} axes")
     return Tensor(dtype, tuple(array.shape), arrays.lent_bits(array))
 
 

@@ -87,7 +87,7 @@ def numbers_of(tensor: Tensor) -> Array:
     """Return what a tensor holds: float64 for numbers, bool for truth values."""
     held = np.frombuffer(tensor.data, DTYPES[tensor.dtype][1]).reshape(tensor.shape)
     if tensor.dtype == "bool":
-        return held != 0
+        return held.astype(bool)
     if tensor.dtype == "bfloat16":
         return (held.astype("<u4") << 16).view("<f4").astype(np.float64)
     return held.astype(np.float64)
@@ -143,6 +143,8 @@ class Decoder:
                 raise ProtocolError(f"a header of {length} bytes; at most {MAX_HEADER}; the bytes begin {shown!r}")
             self._start = self._size = LENGTH + length
         if self._start and not self._body and len(self._held) >= self._start:
+            if not self._held.startswith(b"{", LENGTH):
+                raise ProtocolError(f"a header that does not begin with {{: {bytes(self._held[LENGTH : LENGTH + 40])!r}")
             self._header = _json(self._held[LENGTH : self._start], "header")
             self._body, self._tensors, size = _read(self._header)
             self._size += size
@@ -154,6 +156,9 @@ class Decoder:
         if self.missing < 0:
             raise ProtocolError(f"{-self.missing} bytes after the message: {bytes(self._held[self._size :])[:40]!r}")
         data = memoryview(self._held)[self._start :]
+        for name, (dtype, _, begin, end) in self._tensors.items():
+            if dtype == "bool" and np.frombuffer(data[begin:end], np.uint8).max(initial=0) > 1:
+                raise ProtocolError(f"tensor {name!r:.40} has truth values of other bytes than 0 and 1")
         tensors = {name: Tensor(dtype, shape, data[begin:end]) for name, (dtype, shape, begin, end) in self._tensors.items()}
         return Message(self._body, tensors, self._header)
 
