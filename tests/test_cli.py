@@ -234,6 +234,16 @@ def test_the_report_fits_its_schema_and_holds_all_that_is_printed(toise, backend
         assert failure[part] in done.stdout
 
 
+def test_where_nothing_is_judged_there_is_no_report(toise, tmp_path):
+    """Neither an empty file, which no reader takes, nor anything in the place of an earlier report."""
+    (tmp_path / "old.json").write_text("earlier", encoding="utf-8")
+    done = toise("check", "no_such_module_here", "--json", "old.json", "--junitxml", "new.xml")
+
+    assert done.returncode == 2
+    assert (tmp_path / "old.json").read_text(encoding="utf-8") == "earlier"
+    assert not (tmp_path / "new.xml").exists()
+
+
 def test_the_junit_file_counts_what_the_report_counts(toise, backend_file, tmp_path):
     """Failures are failures, what was not judged is skipped, with its reason."""
     toise("check", backend_file(WRONG), *SMOKE, "--junitxml", "r.xml", "--json", "r.json")

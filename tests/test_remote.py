@@ -8,7 +8,7 @@ from toise.errors import Ended, OwnError, TargetError, ending
 from toise.isolation import Isolation, remote
 from toise.isolation.child import Limits
 from toise.isolation.remote import PATIENCE, Remote, connect
-from toise.isolation.wire import Decoder, Message, ProtocolError, tensor_of
+from toise.isolation.wire import Decoder, Message, ProtocolError, Tensor, encode, tensor_of
 from toise.report import environment
 
 STARTED = {"message": "started", "protocol": 1, "operations": {"layer_norm": ["eps"]}}
@@ -78,6 +78,16 @@ def test_an_error_after_which_the_process_is_of_no_use_is_a_crash(answered):
     one.start()
 
     assert call(one) == "crash: raised CUDA error, and is of no use after that"
+    assert call(one) == "result"
+    assert len(one.started) == 2
+
+
+def test_a_process_without_memory_is_ended(answered):
+    """What it holds may be that of the calls before: the next one begins anew."""
+    one = answered(STARTED, {"message": "error", "kind": "memory", "text": "MemoryError"}, STARTED, RESULT)
+    one.start()
+
+    assert call(one) == "memory: MemoryError"
     assert call(one) == "result"
     assert len(one.started) == 2
 
@@ -174,10 +184,20 @@ def test_the_command_that_repeats_a_failure_has_the_device_that_was_asked_for():
     assert Isolation(("./run", "a b"), timeout=5.0)._again("", None) == ("", "--timeout 5 -- ./run 'a b'")  # noqa: SLF001
 
 
-def test_a_header_is_utf_8():
-    """In no other encoding, though a library might guess it."""
+def test_a_header_is_utf_8_and_begins_with_a_brace():
+    """In no other encoding, though a library might guess it, and with no space before it."""
     header = json.dumps({"__metadata__": {"toise": json.dumps({"message": "stop"})}})
     Decoder().feed(len(header).to_bytes(8, "little") + header.encode())
     wide = header.encode("utf-16-le")
-    with pytest.raises(ProtocolError, match="the header cannot be read"):
-        Decoder().feed(len(wide).to_bytes(8, "little") + wide)
+    for wrong in (wide, b" " + header.encode(), b""):
+        with pytest.raises(ProtocolError, match="header"):
+            Decoder().feed(len(wrong).to_bytes(8, "little") + wrong)
+
+
+def test_a_truth_value_is_0_or_1():
+    """255 is True for some readers, and no number that others know."""
+    whole = b"".join(encode(Message({"message": "result"}, {"result": Tensor("bool", (3,), b"\x00\x01\xff")})))
+    decoder = Decoder()
+    decoder.feed(whole)
+    with pytest.raises(ProtocolError, match="'result' has truth values of other bytes than 0 and 1"):
+        decoder.message()

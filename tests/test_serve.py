@@ -66,6 +66,7 @@ def test_what_a_backend_raises_is_told_by_its_kind(error, kind, text):
 @pytest.mark.parametrize(
     ("returned", "text"),
     [
+        (np.ones((1,) * 40), "an array of 40 axes"),
         (None, "None"),
         ([1.0], "a list"),
         (np.ones(2, complex), "an array of dtype complex128"),
