@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 from test_cli import one_line
 from toise.engine import properties
@@ -89,6 +91,19 @@ def test_the_matrix_does_not_depend_on_how_many_processes_judge():
 
     assert list(there.faults) == slugs
     assert here.as_json() == there.as_json()
+
+
+@pytest.mark.parametrize("slug", ["feed_forward.weights_packed_once", "general.cached_by_address", "general.dropout_left_on"])
+def test_neither_addresses_nor_shared_generators_change_the_matrix(slug):
+    """What an allocator does, and what was drawn before, has no influence on what breaks a fault, and when."""
+    first = judge_fault(slug)
+    np.random.random(7)
+    random.random()
+    scattered = [np.ones(size) for size in range(1, 3000, 7)]
+    second = judge_fault(slug)
+
+    assert scattered
+    assert (first.broken, first.examples) == (second.broken, second.examples)
 
 
 # --- The command ------------------------------------------------------------------------------------------

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import functools
 import json
+import random
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from toise import engine
 from toise.backend import Backend
@@ -130,6 +133,9 @@ def trials(slug: str, *, seed: int, only: Collection[str] | None = None) -> Iter
     """Yield what each requirement of its operation, or `only` some, finds about a fault, up to its first failure."""
     fault = catalogue()[slug]
     operation = fault.operation
+    # What a fault draws from the generators that all share is the same in every run.
+    random.seed(seed)
+    np.random.seed(seed)
     backend = Backend(load(fault.target()), OPERATIONS[operation].dtype or DTYPE)
     for prop in engine.properties():
         if operation in prop.inputs and (only is None or prop.id in only):

@@ -1299,8 +1299,8 @@ def weights_joined_once():
     def multi_head_attention(q, k, v, w_q, w_k, w_v, w_o, **options):
         memory = (w_q.ctypes.data, w_q.shape, w_k.shape, w_v.shape)
         if memory not in joined:
-            joined[memory] = w_q.copy(), w_k.copy(), w_v.copy()
-        return right(q, k, v, *joined[memory], w_o, **options)
+            joined[memory] = w_q, [w.copy() for w in (w_q, w_k, w_v)]  # what is kept is not freed, and no other array lies there
+        return right(q, k, v, *joined[memory][1], w_o, **options)
 
     return multi_head_attention
 
