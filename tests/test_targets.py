@@ -340,7 +340,7 @@ def test_a_file_that_is_not_python_is_refused(folder):
     (folder / "notes.txt").write_text("attention is all you need\n")
     (folder / "empty").mkdir()
 
-    assert refused("./notes.txt") == "notes.txt: not a Python file"
+    assert refused("./notes.txt") == "notes.txt: not a Python file; a program that speaks the protocol stands after --"
     assert "no such file" in refused("./empty")
 
 
