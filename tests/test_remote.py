@@ -1,14 +1,16 @@
 """The suite's side of the pipe: what becomes of a call, and of the calls after it."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
 from toise.errors import Ended, OwnError, TargetError, ending
 from toise.isolation import Isolation, remote
-from toise.isolation.child import Limits
+from toise.isolation.child import Child, Limits
 from toise.isolation.remote import PATIENCE, Remote, connect
 from toise.isolation.wire import Decoder, Message, ProtocolError, Tensor, encode, tensor_of
+from toise.processes import named
 from toise.report import environment
 
 STARTED = {"message": "started", "protocol": 1, "operations": {"layer_norm": ["eps"]}}
@@ -182,6 +184,24 @@ def test_the_command_that_repeats_a_failure_has_the_device_that_was_asked_for():
     """Quoted, as everything that comes from outside."""
     assert Isolation()._again("my file.py", "cuda:0") == ("'my file.py'", "--isolate --device cuda:0")  # noqa: SLF001
     assert Isolation(("./run", "a b"), timeout=5.0)._again("", None) == ("", "--timeout 5 -- ./run 'a b'")  # noqa: SLF001
+
+
+def test_a_signal_without_a_name_is_a_number():
+    """A program may end itself by any of them, real-time ones too."""
+    assert (named(11), named(40)) == ("11 (SIGSEGV)", "40")
+
+
+@pytest.mark.parametrize(("how", "status"), [("os._exit(3)", 3), ("os.kill(os.getpid(), 40)", -40)])
+def test_how_a_program_ended_is_asked_once(tmp_path, how, status):
+    """It is known when the answer comes, and still so when the program is told to stop."""
+    text = b"".join(encode(Message(STARTED)))
+    path = tmp_path / "program.py"
+    path.write_text(f"import os\nos.write(1, {text!r})\n{how}\n", encoding="utf-8")
+    child = Child([sys.executable, str(path)], Limits(seconds=10))
+    child._hear()  # noqa: SLF001 - as where the end is told beside the answer
+
+    assert child.stop() == status
+    assert not child.alive
 
 
 def test_a_header_is_utf_8_and_begins_with_a_brace():

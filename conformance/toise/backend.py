@@ -319,9 +319,10 @@ class Backend:
 
     def _check(self, case: Case, native: Any, kinds: tuple[str, ...], required: str, what: str = "") -> tuple[Array, str]:
         """Return the numbers of an array, and its dtype; that must be of one of these kinds, and the shape that of the result."""
+        whole = self.shape(case)
         try:
             shape, dtype = tuple(native.shape), self.arrays.dtype(native)
-            fits = dtype.startswith(kinds) and shape == self.shape(case)
+            fits = dtype.startswith(kinds) and shape == whole
             got = self.arrays.numbers(native) if fits else np.empty(0)
         except KeyboardInterrupt:
             raise
@@ -330,8 +331,8 @@ class Backend:
             raise Violation("type", f"{told}; required: a {self.arrays.name} array", got=_described(native)) from None
         if not dtype.startswith(kinds):
             raise Violation("dtype", f"{what}dtype {dtype}; required {required}", got=dtype, required=required)
-        if shape != self.shape(case):
-            raise Violation("shape", f"{what}shape {shape}; required {self.shape(case)}", got=shape, required=self.shape(case))
+        if shape != whole:
+            raise Violation("shape", f"{what}shape {shape}; required {whole}", got=shape, required=whole)
         return got, dtype
 
     def result_dtype(self, operation: str) -> str:

@@ -230,7 +230,7 @@ def handshake(context: click.Context, /, program: tuple[str, ...], device: str |
     from toise.isolation.handshake import Handshake
 
     console, wrong = _console(), False
-    for step in Handshake(program, Limits(seconds=timeout, start=timeout)).steps(device):
+    for step in Handshake(program, Limits(seconds=timeout, start=timeout), device).steps():
         wrong |= bool(step.wrong)
         console.print(
             Text.assemble(
@@ -598,7 +598,9 @@ def _supervised() -> int:
     code = child.returncode
     if -code in passed_on:
         return _fail(130, "interrupted")
-    how = f"with exit status {code}" if code >= 0 else f"by signal {-code} ({signal.Signals(-code).name})"
+    from toise.processes import named
+
+    how = f"with exit status {code}" if code >= 0 else f"by signal {named(-code)}"
     return _fail(1, f"CRASH: the process ended {how} while a target was loaded or judged; `-n 1` shows on which requirement")
 
 

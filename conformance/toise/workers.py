@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from toise.errors import TargetError, ToiseError
 from toise.isolation import Isolation
-from toise.processes import die_with_parent
+from toise.processes import die_with_parent, named
 from toise.quiet import quiet
 from toise.report import Row
 from toise.run import Unit, judge_unit, likeness_of, unjudged
@@ -157,7 +157,7 @@ class Worker:
         code = self.process.exitcode or 0
         if code >= 0:
             return f"the process ended with exit code {code}"
-        return f"the process was killed by signal {-code} ({signal.Signals(-code).name})"
+        return f"the process was killed by signal {named(-code)}"
 
 
 def _work(connection: Connection, job: dict[str, Any]) -> None:

@@ -135,7 +135,7 @@ def trials(slug: str, *, seed: int, only: Collection[str] | None = None) -> Iter
     operation = fault.operation
     # What a fault draws from the generators that all share is the same in every run.
     random.seed(seed)
-    np.random.seed(seed)
+    np.random.seed(seed % 2**32)
     backend = Backend(load(fault.target()), OPERATIONS[operation].dtype or DTYPE)
     for prop in engine.properties():
         if operation in prop.inputs and (only is None or prop.id in only):

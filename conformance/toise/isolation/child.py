@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, cast
 
 from toise.errors import Ended, line
 from toise.isolation.wire import Decoder, Message, ProtocolError, encode
+from toise.processes import named
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -149,7 +150,9 @@ class Child:
         self._said = (self._said + data)[-TAIL:]
 
     def _hear(self) -> None:
-        """Take what the keeper says of how the program ended; one that is killed says nothing, and takes the program with it."""
+        """Take what the keeper says, once: how the program ended.  A keeper that is killed takes the program with it."""
+        if self._status is not None:
+            return
         with contextlib.suppress(OSError, ValueError):
             self._status = int(self._control.recv(64) or -signal.SIGKILL)
             self._selector.unregister(self._control.fileno())
@@ -163,9 +166,8 @@ class Child:
 
     def _closed(self, decoder: Decoder) -> Ended | ProtocolError:
         """Say what it means that a program closed its output."""
-        if self._status is None:
-            self._control.settimeout(GRACE)
-            self._hear()
+        self._control.settimeout(GRACE)
+        self._hear()
         with contextlib.suppress(BlockingIOError):
             for _ in range(LINGER):
                 if self._err in self._selector.get_map():
@@ -179,7 +181,7 @@ class Child:
         code = self._status
         if code is None or code >= 0:
             return f"ended with exit status {code}"
-        return f"was killed by signal {-code} ({signal.Signals(-code).name})"
+        return f"was killed by signal {named(-code)}"
 
     def _last_words(self) -> str:
         """Return the line of standard error that says most: where Python was, in code of the target's own, or else the last."""

@@ -38,15 +38,13 @@ class Step:
 class Handshake:
     """A program, and the exchanges with it; a program that breaks one is started again for the next."""
 
-    def __init__(self, command: Sequence[str], limits: Limits) -> None:
+    def __init__(self, command: Sequence[str], limits: Limits, device: str | None) -> None:
         _jsonschema()
-        self.command, self.limits = tuple(command), limits
+        self.command, self.limits, self.device = tuple(command), limits, device
         self.child = Child(self.command, limits)
-        self.device: str | None = None
 
-    def steps(self, device: str | None) -> Iterator[Step]:
+    def steps(self) -> Iterator[Step]:
         """Yield every exchange.  Without an answer to the first there are no others."""
-        self.device = device
         first, told = self._step("start", self._start)
         yield first
         if told is None:

@@ -10,7 +10,6 @@ import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
-import threadpoolctl
 
 from toise.errors import Ended, TargetError, Unsupported, ending, text_of
 from toise.isolation.wire import (
@@ -188,12 +187,8 @@ def main() -> NoReturn:
     """Answer until the input ends."""
     channel = Channel()
     faulthandler.enable()
-    name = sys.argv[1]
-    server: Server | None = None
     try:
-        with quiet():
-            while (message := channel.receive()) is not None and message.body["message"] != "stop":
-                server = _answer(channel, server, name, message)
+        _serve(channel, sys.argv[1])
     except ProtocolError as error:
         sys.stderr.write(f"{error}\n")
         sys.stderr.flush()
@@ -201,28 +196,40 @@ def main() -> NoReturn:
     os._exit(0)  # at once, whatever threads the backend has left
 
 
-def _answer(channel: Channel, server: Server | None, name: str, message: Message) -> Server | None:
-    """Answer one message; return what answers the next."""
-    if message.body["message"] == "start":
-        return _start(channel, name, message.body)
-    if message.body["message"] != "run" or server is None:
-        raise ProtocolError(f"a message {message.body['message']!r:.40} at this place")
-    channel.send(*server.answer(message))
-    return server
+def _serve(channel: Channel, name: str) -> None:
+    """Answer a start, and then each run; the target is loaded first, so that `quiet` knows the thread pools that it brings."""
+    server = _start(channel, name)
+    if server is None:
+        return
+    with quiet():
+        while (message := _next(channel)) is not None:
+            if message.body["message"] != "run":
+                raise ProtocolError(f"a message {message.body['message']!r:.40} at this place")
+            channel.send(*server.answer(message))
 
 
-def _start(channel: Channel, name: str, body: Any) -> Server | None:
+def _start(channel: Channel, name: str) -> Server | None:
     """Find the target and say what it has, or why it cannot be used."""
-    if body.get("protocol") != VERSION:
-        raise ProtocolError(f"version {body.get('protocol')!r:.40} of the protocol; this is version {VERSION}")
+    message = _next(channel)
+    if message is None:
+        return None
+    if message.body["message"] != "start":
+        raise ProtocolError(f"a message {message.body['message']!r:.40} at this place")
+    if message.body.get("protocol") != VERSION:
+        raise ProtocolError(f"version {message.body.get('protocol')!r:.40} of the protocol; this is version {VERSION}")
     try:
-        server = Server(load(name, device=body.get("device")))
-        threadpoolctl.threadpool_limits(1)  # as `quiet` does, but for the pools of what the target has imported
+        server = Server(load(name, device=message.body.get("device")))
     except TargetError as error:
         channel.send({"message": "error", "id": 0, "kind": "raised", "text": str(error)})
         return None
     channel.send(server.started())
     return server
+
+
+def _next(channel: Channel) -> Message | None:
+    """Return the next message, or None where there is none, or it is a stop."""
+    message = channel.receive()
+    return None if message is None or message.body["message"] == "stop" else message
 
 
 if __name__ == "__main__":
