@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 from toise import Unsupported
-from toise.arrays import DTYPES, NumpyArrays, TorchArrays
+from toise.arrays import DTYPES, array_type
 from toise.isolation.remote import Remote, question
 from toise.isolation.serve import Server
 from toise.isolation.wire import Message, ProtocolError, numbers_of, tensor_of
@@ -110,7 +110,7 @@ def test_an_array_of_the_call_before_is_given_again_with_new_contents():
         np.testing.assert_array_equal(contents, times * X)
 
 
-@pytest.mark.parametrize("arrays", [NumpyArrays(), TorchArrays()], ids=lambda arrays: arrays.name)
+@pytest.mark.parametrize("arrays", [array_type("numpy", None), array_type("torch", None)], ids=lambda arrays: arrays.name)
 @pytest.mark.parametrize("dtype", [*DTYPES, "bool", "int64"])
 @pytest.mark.parametrize("shape", [(), (0, 3), (2, 3)], ids=str)
 def test_bits_that_are_lent_make_the_same_array(arrays, dtype, shape):

@@ -272,8 +272,11 @@ def test_the_device_is_the_one_asked_for_then_the_one_declared():
         ("mine_package.nowhere", "mine_package.nowhere cannot be imported: ModuleNotFoundError: No module named 'mine_package'"),
         ("toise_reference:nothing", "has no attribute 'nothing'"),
         ("toise_reference:attention.nothing", "has no attribute 'nothing'"),
-        ("my backend", "'my backend' is neither a file.py, a module, module:object, nor one of reference, torch"),
-        ("", "'' is neither a file.py, a module, module:object, nor one of reference, torch"),
+        (
+            "my backend",
+            "'my backend' is neither a file.py, a module, module:object, nor a backend that has a name; `toise backends` lists",
+        ),
+        ("", "'' is neither a file.py, a module, module:object, nor a backend that has a name"),
         ("--help", "'--help' is neither"),
         ("two\nlines", "neither"),
         ("math", f"math provides none of the operations {KNOWN}; define a function of one of those names"),

@@ -8,7 +8,7 @@ import numpy as np
 from soundness.campaign import bounded, ratios, result
 from soundness.cases import built
 from soundness.machine import UNDECLARED
-from toise.arrays import NumpyArrays
+from toise.arrays.numpy_arrays import NumpyArrays
 from toise.bounds import PRECISIONS
 from toise.operations import OPERATIONS
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import ml_dtypes
 import numpy as np
 from toise import inputs
-from toise.arrays import NumpyArrays
+from toise.arrays.numpy_arrays import NumpyArrays
 from toise.engine import properties
 from toise.inputs.magnitudes import fitted, storage_of
 

@@ -20,7 +20,7 @@ from toise.errors import Ended, OwnError, ToiseError, Unsupported, ending, text_
 from toise.inputs import Case
 from toise.inputs.magnitudes import fitted, storage_of
 from toise.operations import OPERATIONS, Required, sublayer_through
-from toise.verdict import DEADLY, EXAMPLE, Answer, Irrelevant, NotProvided, Violation
+from toise.verdict import DEADLY, EXAMPLE, Answer, Irrelevant, NotApplicable, NotProvided, Violation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -129,7 +129,7 @@ class Backend:
         if not (isinstance(result, (tuple, list)) and len(result) == 2 and all(map(self.arrays.is_array, result))):
             got = _described(result)
             raise Violation("type", f"returned {got}; required: a pair of {self.arrays.name} arrays", got=got)
-        corrupted, _ = self._check(case, result[0], ("int64",), "int64", "corrupted ")
+        corrupted, _ = self._check(case, result[0], (self.arrays.ids,), self.arrays.ids, "corrupted ")
         selected, _ = self._check(case, result[1], ("bool",), "bool", "selected ")
         return Corruption(corrupted.astype(np.int64), selected, tuple(result))
 
@@ -195,24 +195,44 @@ class Backend:
         Raises ToiseError if the dtype cannot hold a number exactly: the verdict would be on other inputs.
         """
         given = {**case.arrays, **({"mask": case.mask} if "mask" in case.options else {})}
-        made = {id(array): self.arrays.make(array, self._dtype(array)) for array in given.values()}
-        natives = {name: made[id(array)] for name, array in given.items()}
-        for name, array in case.arrays.items():
-            held = self.arrays.numbers(natives[name])
-            if not ((held == array).all() or np.array_equal(held, array, equal_nan=True)):  # most arrays have no NaN
-                raise ToiseError(f"{name} holds numbers that {self.dtype} does not have")
-        return natives
+        apart = {id(array): (array, self._dtype(array)) for array in given.values()}
+        try:
+            made = dict(zip(apart, self.arrays.make_all([*apart.values()]), strict=True))
+        except ValueError as error:
+            raise ToiseError(f"{', '.join(given)} hold {error}") from None
+        return {name: made[id(array)] for name, array in given.items()}
 
     def _dtype(self, array: Array) -> str:
         """Return the dtype in which the target is given an array: its own for numbers that are not whole."""
+        if array.dtype == np.int64:
+            return self.arrays.ids
         return self.dtype if array.dtype == np.float64 else str(array.dtype)
 
-    def overwrite(self, name: str, native: Any, values: Array) -> None:
-        """Put other values into the memory of an input.  Raises Violation if the target made it read-only."""
+    def refilled(self, natives: Mapping[str, Any], case: Case) -> Mapping[str, Any]:
+        """Put the data of another case into the memory of these arrays, or into new ones if they never change.
+
+        Raises Violation if the target made one of them read-only.
+        """
+        if not self.arrays.mutable:
+            return self.natives(case)
+        for name, native in natives.items():
+            try:
+                self.arrays.overwrite(native, case.mask if name == "mask" else case.arrays[name])
+            except (ValueError, RuntimeError) as error:
+                raise Violation("mutated", f"after the call {name} cannot be written into: {text_of(error)}") from None
+        return natives
+
+    def require_mutable(self) -> None:
+        """Raise NotApplicable where nobody can write into an array, and sharing one does no harm."""
+        if not self.arrays.mutable:
+            raise NotApplicable("arrays of this kind never change")
+
+    def bits(self, name: str, native: Any) -> bytes:
+        """Return the bits that an input holds.  Raises Violation if the target took it away, as a donated array is."""
         try:
-            self.arrays.overwrite(native, values)
+            return self.arrays.bits(native)
         except (ValueError, RuntimeError) as error:
-            raise Violation("mutated", f"after the call {name} cannot be written into: {text_of(error)}") from None
+            raise Violation("mutated", f"after the call {name} cannot be read: {text_of(error)}") from None
 
     def layouts(self, case: Case, name: str) -> Iterator[tuple[str, Any]]:
         """Yield one input of `case` in other memory layouts, each with the layout's name."""
@@ -273,13 +293,15 @@ class Backend:
     def _guarded(self, case: Case, natives: list[Any], options: dict[str, Any]) -> Any:
         """Run the target's own code, which may do anything."""
         try:
-            return self.target.operations[case.operation](*natives, **options)
+            result = self.target.operations[case.operation](*natives, **options)
+            self.arrays.settle(result)
         except (Unsupported, NotImplementedError) as error:
             raise NotProvided(text_of(error) or f"raised {type(error).__name__}") from None
         except (KeyboardInterrupt, OwnError):
             raise
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is the target's
             raise self._consequence(case, error) from None
+        return result
 
     def _consequence(self, case: Case, error: BaseException) -> Violation | Irrelevant:
         """Return what it means that a call gave no result."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from toise.arrays import DTYPES
+from toise.arrays import ARRAY_TYPES, DTYPES
 from toise.bounds import CLASSES, PRECISIONS, UNROUNDED
 from toise.domain import Domain
 from toise.errors import TargetError, text_of
@@ -20,7 +20,6 @@ from toise.inputs import USUAL
 if TYPE_CHECKING:
     from toise.bounds import Precision
 
-ARRAYS = ("numpy", "torch")
 _ATTENTION: dict[str, tuple[str, ...]] = {
     "causal_alignment": ("bottom-right", "top-left"),
     "empty_row": ("zeros", "nan", "mean", "raises", "unspecified"),
@@ -114,7 +113,7 @@ def parse(given: object, operations: Sequence[str] = tuple(CHOICES)) -> Declarat
     for key in given:
         if key not in GLOBAL and key not in operations:
             raise _unknown("key", key, (*GLOBAL, *operations))
-    arrays = _one_of("arrays", given.get("arrays", "numpy"), ARRAYS)
+    arrays = _one_of("arrays", given.get("arrays", "numpy"), tuple(ARRAY_TYPES))
     dtypes = _list("dtypes", given.get("dtypes", ()))
     for dtype in dtypes:
         _one_of("dtypes", dtype, DTYPES)

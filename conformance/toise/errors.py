@@ -13,6 +13,10 @@ class TargetError(Exception):
     """The target or the command cannot be used as given: one line, exit 2."""
 
 
+class Unavailable(TargetError):  # noqa: N818 - what is found, not what went wrong
+    """A backend that Toise or a package brings cannot be had here, since what it needs is not there."""
+
+
 class ToiseError(Exception):
     """Toise itself is wrong: its reference and its bounds disagree, or a property test is broken; exit 3."""
 

@@ -208,11 +208,10 @@ def to_json(reports: list[Report]) -> str:
 
 def environment(target: Target) -> dict[str, str]:
     """Return the versions and the machine that a verdict rests on."""
-    here = target.arrays.name == "torch" and target.arrays.local
-    packages = ("toise", "numpy", "hypothesis", *(("torch",) if here else ()))
     return {
         **target.packages,  # what a program says of itself comes first: of the suite it says nothing
-        **{name: _version(name) for name in packages},
+        **target.arrays.packages,
+        **{name: _version(name) for name in ("toise", "numpy", "hypothesis")},
         "specification": toise_spec.VERSION,
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",

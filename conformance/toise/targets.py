@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import hashlib
 import importlib
@@ -17,8 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toise.arrays import array_type
+from toise.backends import ADAPTERS, brought_along
 from toise.declarations import parse
-from toise.errors import TargetError, text_of
+from toise.errors import TargetError, Unavailable, text_of
 from toise.operations import OPERATIONS
 
 if TYPE_CHECKING:
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
 
     from toise.arrays import ArrayType
     from toise.declarations import Declarations
-
-BUILT_IN = {"reference": "toise.backends.reference", "torch": "toise.backends.torch_adapter"}
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,10 @@ def load(
         thing = _instance(name, thing)
     read = _reader(thing)
     operations = _operations(name, thing, read)
-    given = _merged(_mapping(f"{name}: __toise__", read("__toise__")), _mapping("declare", declare))
+    told = read("__toise__")
+    if callable(told):  # what it declares depends on where it computes
+        told = _called(name, lambda: told(device))
+    given = _merged(_mapping(f"{name}: __toise__", told), _mapping("declare", declare))
     arrays_declared = "arrays" in given
     notes: tuple[str, ...] = ()
     if not arrays_declared and _uses_only_torch(operations.values()):
@@ -139,16 +142,23 @@ def _mapping(what: str, given: object) -> Mapping[str, Any]:
 
 
 def _find(target: str) -> object:
-    if target in BUILT_IN:
-        module = BUILT_IN[target]
-        return _import(target, lambda: importlib.import_module(module))
+    if target in ADAPTERS or target in (brought := brought_along()):
+        load = ADAPTERS[target].load if target in ADAPTERS else brought[target].load
+        try:
+            return _import(target, load)
+        except Unavailable as error:
+            raise Unavailable(f"{target}: {error}") from None
+        except TargetError as error:
+            raise Unavailable(str(error)) from None
     if ".py:" in target:
         raise TargetError(f"{target}: an object is taken from a module: write {target.replace('.py:', ':')}")
     if target.endswith(".py") or "/" in target or "\\" in target:
         return _import(target, lambda: _load_file(Path(target)))
     module, _, attribute = target.removeprefix("module:").partition(":")
     if not all(part.isidentifier() for part in module.split(".")):
-        raise TargetError(f"{target!r} is neither a file.py, a module, module:object, nor one of {', '.join(BUILT_IN)}")
+        near = difflib.get_close_matches(target, [*ADAPTERS, *brought], 1)
+        hint = f"did you mean {near[0]}?" if near else "`toise backends` lists the names"
+        raise TargetError(f"{target!r} is neither a file.py, a module, module:object, nor a backend that has a name; {hint}")
     thing = _import(target, lambda: _import_module(module))
     for part in attribute.split(".") if attribute else ():
         if not hasattr(thing, part):
@@ -201,6 +211,15 @@ def _import(target: str, load: Callable[[], object]) -> object:
             "",
         )
         raise TargetError(f"{target} cannot be imported: {type(error).__name__}: {text_of(error)}{where}") from None
+
+
+def _called(name: str, function: Callable[[], Any]) -> Any:
+    try:
+        return function()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a target's own code may raise anything
+        raise TargetError(f"{name}: __toise__ cannot be had: {type(error).__name__}: {text_of(error)}") from None
 
 
 def _instance(name: str, kind: type) -> object:

@@ -1,1 +1,137 @@
-"""Adapters to implementations that come with Toise; each is imported only when it is named."""
+"""Adapters to implementations that come with Toise, and those that other packages bring along.
+
+An adapter is imported when it is named, and not before: what it needs may not be installed.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import shutil
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from toise.errors import TargetError, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+# The entry points by which a package brings its own backends.
+GROUP = "toise.backends"
+
+
+def nothing() -> str:
+    """Return no reason: there is nothing more to need."""
+    return ""
+
+
+def cuda() -> str:
+    """Say that there is no CUDA device, if there is none."""
+    torch = importlib.import_module("torch")
+    return "" if torch.cuda.is_available() else "needs a CUDA device"
+
+
+def compiler() -> str:
+    """Say that torch has no C++ compiler to compile with, if there is none."""
+    found = any(shutil.which(name) for name in ("g++", "clang++", "c++"))
+    return "" if found else "needs a C++ compiler, such as g++"
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A backend that has a name, and what it needs."""
+
+    thing: str
+    """A module of this package, or module:object."""
+    tells: str
+    """What is called, in a few words."""
+    extra: str = ""
+    """What of Toise to install for it."""
+    packages: Mapping[str, str] = field(default_factory=dict)
+    """The oldest version of each package that it works with."""
+    needs: Callable[[], str] = nothing
+
+    def missing(self) -> str:
+        """Say why it cannot be used here; empty if nothing speaks against it.  Its library is not imported for that."""
+        install = f"pip install 'toise[{self.extra}]'"
+        for package, least in self.packages.items():
+            version = installed(package)
+            if version is None:
+                return f"not installed: {install}"
+            if _parts(version) < _parts(least):
+                return f"too old: {package} {version}; required: {least} or later: {install}"
+        return self.needs()
+
+    def load(self) -> Any:
+        """Import it.  Raises Unavailable if what it needs is not there."""
+        reason = self.missing()
+        if reason:
+            raise Unavailable(reason)
+        module, _, attribute = self.thing.partition(":")
+        thing: Any = importlib.import_module(f"{__name__}.{module}")
+        return getattr(thing, attribute) if attribute else thing
+
+
+def installed(package: str) -> str | None:
+    """Return the version of an installed package, or None."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _parts(version: str) -> tuple[int, ...]:
+    """Return the numbers of a release: those of 2.13.0+cpu are 2, 13 and 0."""
+    from packaging.version import Version
+
+    return Version(version).release
+
+
+@functools.cache
+def brought_along() -> dict[str, metadata.EntryPoint]:
+    """Return the backends that installed packages bring, by name.  Raises TargetError if two bring the same."""
+    found: dict[str, metadata.EntryPoint] = {}
+    for entry in metadata.entry_points(group=GROUP):
+        if entry.name in found and found[entry.name].value != entry.value:
+            raise TargetError(
+                f"two packages bring a backend {entry.name}: {found[entry.name].value} and {entry.value}; uninstall one of them"
+            )
+        found[entry.name] = entry
+    return found
+
+
+_torch = functools.partial(Adapter, extra="torch", packages={"torch": "2.5"})
+_jax = functools.partial(Adapter, extra="jax", packages={"jax": "0.6"})
+_flax = functools.partial(Adapter, extra="flax", packages={"jax": "0.6", "flax": "0.10"})
+_equinox = functools.partial(Adapter, extra="equinox", packages={"jax": "0.6", "equinox": "0.12"})
+_keras = functools.partial(Adapter, extra="keras", packages={"jax": "0.6", "keras": "3.9"})
+_onnx = functools.partial(Adapter, extra="onnx", packages={"onnx": "1.19"})
+_onnxruntime = functools.partial(Adapter, extra="onnxruntime", packages={"onnx": "1.19", "onnxruntime": "1.23"})
+_mlx = functools.partial(Adapter, extra="mlx", packages={"mlx": "0.29"})
+_transformers = functools.partial(Adapter, extra="transformers", packages={"torch": "2.5", "transformers": "5.0"})
+ADAPTERS: dict[str, Adapter] = {
+    "reference": Adapter("reference", "the readable reference, in NumPy"),
+    "torch": _torch("torch_adapter", "torch.nn.functional, with torch's defaults"),
+    "torch-tf32": _torch("torch_adapter:tf32", "the same, where matrix products may be in TF32"),
+    "torch-deterministic": _torch("torch_adapter:deterministic", "the same, deterministic, without reductions in a narrow dtype"),
+    "torch-nn": _torch("torch_nn:fast", "modules of torch.nn, with their fast path"),
+    "torch-nn-slow": _torch("torch_nn:slow", "modules of torch.nn, without their fast path"),
+    "torch-sdpa-math": _torch("torch_sdpa:math", "scaled_dot_product_attention, by SDPBackend.MATH"),
+    "torch-sdpa-flash": _torch("torch_sdpa:flash", "scaled_dot_product_attention, by SDPBackend.FLASH_ATTENTION"),
+    "torch-sdpa-efficient": _torch(
+        "torch_sdpa:efficient", "scaled_dot_product_attention, by SDPBackend.EFFICIENT_ATTENTION", needs=cuda
+    ),
+    "torch-sdpa-cudnn": _torch("torch_sdpa:cudnn", "scaled_dot_product_attention, by SDPBackend.CUDNN_ATTENTION", needs=cuda),
+    "torch-compile": _torch("torch_compile", "torch.compile of the functional operations", needs=compiler),
+    "torch-flex": _torch("torch_flex", "FlexAttention, compiled", needs=compiler),
+    "jax": _jax("jax_adapter", "jax.nn and jax.numpy"),
+    "flax": _flax("flax_adapter", "modules of flax.nnx"),
+    "equinox": _equinox("equinox_adapter", "modules of equinox.nn"),
+    "keras": _keras("keras_adapter", "layers of Keras on the JAX backend"),
+    "onnx-reference": _onnx("onnx_adapter:reference", "models of ONNX operators, run by onnx.reference"),
+    "onnxruntime": _onnxruntime("onnx_adapter:runtime", "the same models, run by ONNX Runtime"),
+    "mlx": _mlx("mlx_adapter", "mlx.core.fast and mlx.nn"),
+    "transformers": _transformers("transformers_adapter:sdpa", "attention functions, data collator and losses of Transformers"),
+    "transformers-eager": _transformers("transformers_adapter:eager", "the same, with eager attention"),
+}

@@ -5,10 +5,11 @@ from __future__ import annotations
 import inspect
 import itertools
 import sys
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 
+from toise.arrays.numpy_arrays import require_exact
 from toise.declarations import parse
 from toise.errors import Ended, OwnError, TargetError, Unsupported, line
 from toise.isolation.child import Child, Limits
@@ -53,12 +54,24 @@ class WireArrays:
     """Arrays as they travel: bytes, in no memory that the other side can see."""
 
     local = False
+    mutable = True
+    ids = "int64"
+    packages: ClassVar[Mapping[str, str]] = {}  # a program says itself what it runs on
 
     def __init__(self, name: str, device: str) -> None:
         self.name, self.device = name, device
 
     def make(self, values: Array, dtype: str) -> Tensor:
         return tensor_of(values, dtype)
+
+    def make_all(self, given: Sequence[tuple[Array, str]]) -> list[Tensor]:
+        tensors = [self.make(*each) for each in given]
+        for tensor, (values, dtype) in zip(tensors, given, strict=True):
+            require_exact(self.numbers(tensor), values, dtype)
+        return tensors
+
+    def settle(self, result: Any) -> None:
+        """What travelled is done."""
 
     def numbers(self, array: Tensor) -> Array:
         return numbers_of(array)

@@ -87,7 +87,7 @@ class Server:
             "device": self.arrays.device,
             "operations": {name: self._options(name) for name in self.target.operations},
             "declarations": {name: part for name, part in given.items() if name in OPERATIONS},
-            "packages": {"torch": sys.modules["torch"].__version__} if "torch" in sys.modules else {},
+            "packages": dict(self.arrays.packages),
             "notes": list(self.target.notes),
         }
 
@@ -142,11 +142,13 @@ class Server:
     def _call(self, function: Callable[..., Any], data: list[Any], options: dict[str, Any]) -> Any:
         """Run the target's own code, which may do anything.  Raises Ended if it gives no result."""
         try:
-            return function(*data, **options)
+            result = function(*data, **options)
+            self.arrays.settle(result)
         except (Unsupported, NotImplementedError) as error:
             raise Ended("not provided", text_of(error) or f"raised {type(error).__name__}") from None
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is the target's
             raise Ended(ending(error), f"{type(error).__name__}: {text_of(error)}".removesuffix(": ")) from None
+        return result
 
     def _results(self, operation: str, result: Any) -> dict[str, Tensor]:
         """Return what came back as tensors.  Raises Ended if that is no array."""
@@ -180,6 +182,9 @@ def _sent(arrays: ArrayType, array: Any) -> Tensor:
         raise Ended("returned", f"an array of dtype {dtype}")
     if len(array.shape) > MAX_AXES:
         raise Ended("returned", f"an array of {len(array.shape)} axes")
+    if dtype == "int32" == arrays.ids:  # ids travel as int64
+        wide = arrays.numbers(array).astype(np.int64)
+        return Tensor("int64", wide.shape, wide.reshape(-1).view(np.uint8).data)
     return Tensor(dtype, tuple(array.shape), arrays.lent_bits(array))
 
 

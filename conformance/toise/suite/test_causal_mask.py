@@ -164,6 +164,7 @@ def test_writing_into_a_mask_changes_no_other(backend, lengths):
 
     What was written is taken back: a mask that all callers share would spoil the other requirements too.
     """
+    backend.require_mutable()
     first, second = backend.run(lengths), backend.run(lengths)
     with contextlib.suppress(Exception):  # what cannot be written into may be shared
         backend.arrays.overwrite(second.native, second.got == 0)

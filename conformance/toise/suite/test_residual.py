@@ -99,10 +99,10 @@ def test_a_sublayer_that_returns_its_argument_leaves_x_as_it_was(backend, rows):
     copied = backend.read(twice, backend.invoke(twice, {**backend.natives(twice), "sublayer": lambda a: a + 0}))
     for sublayer in (lambda a: a, lambda a: a[...], lambda a: a.reshape(-1).reshape(a.shape)):
         natives = backend.natives(twice)
-        before = backend.arrays.bits(natives["x"])
+        before = backend.bits("x", natives["x"])
         y = backend.read(twice, backend.invoke(twice, {**natives, "sublayer": sublayer}))
 
-        same = backend.arrays.bits(natives["x"]) == before
+        same = backend.bits("x", natives["x"]) == before
         assert_that(same, "mutated", "the call wrote into x", got=backend.arrays.numbers(natives["x"]), required=rows.x)
         assert_same(y, copied)
 
