@@ -1,0 +1,197 @@
+"""ONNX operators in models of their own, run by the reference evaluator of onnx (`reference`) or by ONNX Runtime (`runtime`).
+
+One model holds one operator wherever ONNX has one for the operation, and takes any lengths; NumPy changes layouts and nothing
+else.  `mlm_corrupt` is left out: the operators that draw have a seed in the model, and promise no distribution of a selection.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+import ml_dtypes
+import numpy as np
+import onnx.parser
+from onnx.reference import ReferenceEvaluator
+
+from toise.errors import Unsupported
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    Array = np.ndarray
+    Run = Callable[[Mapping[str, Array]], Array]
+
+# Attention came with opset 23, of onnx 1.18; for what is called here opset 24 says and gives the same (seen in 1.23.2 and 1.32.0).
+HEADER = '<ir_version: 11, opset_import: ["": 23]>'
+TYPES = {"float64": "double", "float32": "float", "float16": "float16", "bfloat16": "bfloat16", "int64": "int64", "bool": "bool"}
+HIDDEN = -100
+MODELS = 512
+
+
+class Models:
+    """The operations, and one of two ways to run a model."""
+
+    def __init__(self, name: str, package: str, ready: Callable[[onnx.ModelProto], Run], declared: Mapping[str, Any]) -> None:
+        self._given = {"name": name, "arrays": "numpy", **declared}
+        self._package = package
+        # A session is kept as its users keep it: they load a model once.
+        self._ready = functools.lru_cache(MODELS)(lambda text: ready(onnx.parser.parse_model(text)))
+
+    def __toise__(self, device: str | None) -> Mapping[str, Any]:
+        return {**self._given, "version": metadata.version(self._package)}
+
+    def _run(self, nodes: str, rank: int, /, **given: Array) -> Array:
+        """Run the model of these nodes, whose result `y` has the dtype of the first array, and that many axes."""
+        inputs = ", ".join(_typed(name, str(array.dtype), array.ndim) for name, array in given.items())
+        result = _typed("y", str(next(iter(given.values())).dtype), rank)
+        return self._ready(f"{HEADER} toise ({inputs}) => ({result}) {{ {nodes} }}")(given)
+
+    def attention(
+        self, q: Array, k: Array, v: Array, *, mask: Array | None = None, causal: bool = False, scale: float | None = None
+    ) -> Array:
+        """Run `Attention`: three axes with one head, four as they are, and two with an axis for the batch."""
+        if q.ndim > 4:
+            raise Unsupported("Attention takes inputs of 3 or 4 axes")
+        options = [f"is_causal = {int(causal)}"]
+        if scale is not None:
+            if scale < 0:
+                raise Unsupported("Attention multiplies Q and K by sqrt(scale): there is none of a negative number")
+            options += [f"scale = {_attribute('scale', scale, q.dtype)}"]
+        if q.ndim < 4:
+            options += ["q_num_heads = 1", "kv_num_heads = 1"]
+        given = {"q": q, "k": k, "v": v} if q.ndim > 2 else {"q": q[None], "k": k[None], "v": v[None]}
+        if mask is not None:
+            given["mask"] = mask[:, None] if q.ndim == 3 and mask.ndim == 3 else mask  # [batch, heads, n, m]
+        y = self._run(f"y = Attention <{', '.join(options)}> ({', '.join(given)})", given["q"].ndim, **given)
+        return y if q.ndim > 2 else y[0]
+
+    def multi_head_attention(
+        self,
+        q: Array,
+        k: Array,
+        v: Array,
+        w_q: Array,
+        w_k: Array,
+        w_v: Array,
+        w_o: Array,
+        *,
+        mask: Array | None = None,
+        causal: bool = False,
+    ) -> Array:
+        """Run `MatMul` for each projection, `Attention` with heads, and `MatMul`: ONNX has no operator for the whole.
+
+        The weights of all heads stand in one matrix, head beside head.
+        """
+        if q.ndim > 3:
+            raise Unsupported("Attention takes heads out of inputs of 3 axes: one leading axis at most")
+        given = {"q": q, "k": k, "v": v} if q.ndim == 3 else {"q": q[None], "k": k[None], "v": v[None]}
+        given |= {f"w_{x}": np.hstack([*w]) for x, w in zip("qkv", (w_q, w_k, w_v), strict=True)}
+        given["w_o"] = w_o
+        if mask is not None:
+            given["mask"] = mask[:, None] if mask.ndim == 3 else mask  # [batch, heads, n, m]
+        heads = ", ".join(("h_q", "h_k", "h_v", "mask")[: 3 + (mask is not None)])
+        options = f"is_causal = {int(causal)}, q_num_heads = {len(w_q)}, kv_num_heads = {len(w_k)}"
+        nodes = f"""h_q = MatMul (q, w_q) h_k = MatMul (k, w_k) h_v = MatMul (v, w_v)
+            h = Attention <{options}> ({heads}) y = MatMul (h, w_o)"""
+        y = self._run(nodes, 3, **given)
+        return y if q.ndim == 3 else y[0]
+
+    def feed_forward(self, x: Array, w1: Array, b1: Array, w2: Array, b2: Array) -> Array:
+        """Run `Gemm`, `Relu`, `Gemm` for two axes, and else `MatMul` and `Add` for `Gemm`, which takes no more than two."""
+        if x.ndim == 2:
+            nodes = "h = Gemm (x, w1, b1) r = Relu (h) y = Gemm (r, w2, b2)"
+        else:
+            nodes = "p = MatMul (x, w1) h = Add (p, b1) r = Relu (h) s = MatMul (r, w2) y = Add (s, b2)"
+        return self._run(nodes, x.ndim, x=x, w1=w1, b1=b1, w2=w2, b2=b2)
+
+    def layer_norm(self, x: Array, gamma: Array, beta: Array, *, eps: float = 1e-5) -> Array:
+        """Run `LayerNormalization` over the last axis, with its default `stash_type`: statistics in float32."""
+        epsilon = _attribute("epsilon", eps, x.dtype)
+        nodes = f"y = LayerNormalization <axis = -1, epsilon = {epsilon}> (x, gamma, beta)"
+        return self._run(nodes, x.ndim, x=x, gamma=gamma, beta=beta)
+
+    def residual(self, x: Array, sublayer: Callable[[Array], Array]) -> Array:
+        """Run `Add`; the sublayer is no part of the model."""
+        return self._run("y = Add (x, s)", x.ndim, x=x, s=sublayer(x))
+
+    def causal_mask(self, n: int, *, m: int | None = None) -> Array:
+        """Run `Trilu`, whose diagonal `k` is an input."""
+        m = n if m is None else m
+        return self._run("y = Trilu <upper = 0> (x, k)", 2, x=np.ones((n, m), bool), k=np.array(m - n))
+
+    def mlm_loss(self, logits: Array, labels: Array, selected: Array) -> Array:
+        """Run `SoftmaxCrossEntropyLoss`, with the labels of positions that are not selected put to its `ignore_index`."""
+        scores, targets = logits.reshape(-1, logits.shape[-1]), np.where(selected, labels, HIDDEN).reshape(-1)
+        nodes = f"y = SoftmaxCrossEntropyLoss <ignore_index = {HIDDEN}> (scores, targets)"
+        return self._run(nodes, 0, scores=scores, targets=targets)
+
+    def sequence_log_prob(self, logits: Array, tokens: Array) -> Array:
+        """Run `LogSoftmax`, pick the tokens that follow with `GatherElements`, and add up with `ReduceSum`."""
+        nodes = """log_prob = LogSoftmax <axis = -1> (logits) steps = GatherElements <axis = -1> (log_prob, tokens)
+            y = ReduceSum <keepdims = 0> (steps, axes)"""
+        given = {"logits": logits[..., :-1, :], "tokens": tokens[..., 1:, None], "axes": np.array([-2, -1])}
+        return self._run(nodes, logits.ndim - 2, **given)
+
+
+def _typed(name: str, dtype: str, axes: int) -> str:
+    """Return the declaration of an array of any lengths: `float[x0, x1] x`."""
+    lengths = ", ".join(f"{name}{axis}" for axis in range(axes))
+    return f"{TYPES[dtype]}[{lengths}] {name}" if axes else f"{TYPES[dtype]} {name}"
+
+
+def _attribute(name: str, value: float, dtype: Any) -> float:
+    """Return a number as an attribute of a model holds it, which is in float32."""
+    held = float(np.float32(value))
+    if dtype == np.float64 and held != value:
+        raise Unsupported(f"{name} is an attribute, which ONNX holds in float32: {value!r} would be {held!r}")
+    return held
+
+
+def _by_reference(model: onnx.ModelProto) -> Run:
+    """Return what runs a model with the reference evaluator."""
+    evaluator = ReferenceEvaluator(model)
+    return lambda given: evaluator.run(None, dict(given))[0]
+
+
+def _by_runtime(model: onnx.ModelProto) -> Run:
+    """Return what runs a model with ONNX Runtime, on one thread of the CPU, with its graph optimisations."""
+    import onnxruntime
+    from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as Lacking
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4  # what goes wrong is raised
+    try:
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except Lacking as error:
+        raise Unsupported(str(error)) from None
+
+    def value(array: Array) -> Any:
+        array = np.ascontiguousarray(array)
+        if array.dtype != ml_dtypes.bfloat16:
+            return onnxruntime.OrtValue.ortvalue_from_numpy(array)
+        bits = array.view(np.uint16)
+        return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, onnx.TensorProto.BFLOAT16)
+
+    def run(given: Mapping[str, Array]) -> Array:
+        (result,) = session.run_with_ort_values(None, {name: value(array) for name, array in given.items()})
+        if result.element_type() != onnx.TensorProto.BFLOAT16:
+            return result.numpy()
+        bits = ctypes.string_at(result.data_ptr(), result.tensor_size_in_bytes())  # NumPy has no bfloat16 to ask for
+        return np.frombuffer(bits, ml_dtypes.bfloat16).reshape(result.shape())
+
+    return run
+
+
+DTYPES = ["float32", "float64", "bfloat16", "float16"]
+ATTENTION = {
+    # The doc of Attention: without cached keys the offset is 0, "the standard lower-triangular mask" (opset 24), and query i
+    # attends key j iff j <= i + past_sequence_length (opset 23).
+    "causal_alignment": "top-left",
+    # It is also promised what an empty row gives, "a zero output row": the default.
+}
+reference = Models("onnx.reference", "onnx", _by_reference, {"dtypes": DTYPES, "attention": ATTENTION, "multi_head_attention": ATTENTION})
+runtime = Models("onnxruntime", "onnxruntime", _by_runtime, {"dtypes": DTYPES, "attention": ATTENTION, "multi_head_attention": ATTENTION})
