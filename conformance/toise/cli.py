@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from toise.faults.matrix import Matrix
     from toise.isolation import Isolation
     from toise.report import Report
+    from toise.targets import Target
     from toise.workers import Job
 
 RANDOM = "random"
@@ -183,18 +185,22 @@ def check(
     """
     from toise.junit import to_junit
     from toise.report import to_json
-    from toise.terminal import print_report
+    from toise.terminal import print_briefly, print_overview, print_report
 
     files = [(path, render) for path, render in ((json_file, to_json), (junit_file, to_junit)) if path]
     for path, _ in files:
         _writable(path)
     console = _console()
     reports: list[Report] = []
-    for report in _judge(targets, options):
-        reports.append(report)
-        for path, render in files:
-            path.write_text(render(reports), encoding="utf-8")
-        print_report(report, console)
+    with _found(targets, options) as found:
+        several = len(found.targets) + len(found.unavailable) > 1
+        for report in _judge(found, options):
+            reports.append(report)
+            for path, render in files:
+                path.write_text(render(reports, found.unavailable), encoding="utf-8")
+            (print_briefly if several else print_report)(report, console)
+    if several:
+        print_overview(reports, found.unavailable, console)
     context.exit(max((report.exit_code for report in reports), default=2))
 
 
@@ -258,34 +264,66 @@ def precision(context: click.Context, /, targets: tuple[str, ...], **options: An
     options["operations"] = options["operations"] or tuple(name for name, each in OPERATIONS.items() if not each.dtype)
     console = _console()
     codes = []
-    for report in _judge(targets, {"select": "", "require_class": None, "strict": False, **options}):
-        print_precision(report, console)
-        codes.append(report.exit_code)
+    options = {"select": "", "require_class": None, "strict": False, **options}
+    with _found(targets, options) as found:
+        for report in _judge(found, options):
+            print_precision(report, console)
+            codes.append(report.exit_code)
+    for target, reason in found.unavailable.items():
+        console.print(f"NOT AVAILABLE  {target}: {reason}", soft_wrap=True, markup=False)
     context.exit(max(codes, default=2))
 
 
-def _judge(targets: tuple[str, ...], options: dict[str, Any]) -> Iterator[Report]:
-    """Yield the report of each target, up to one that was interrupted; they are all found before the first is judged."""
+@dataclass(frozen=True)
+class Found:
+    """The targets of one command, and the reasons of those that cannot be had here."""
+
+    targets: list[tuple[Job, Target]]
+    unavailable: dict[str, str]
+
+
+@contextlib.contextmanager
+def _found(targets: tuple[str, ...], options: dict[str, Any]) -> Iterator[Found]:
+    """Find all targets before the first is judged, and close them at the end.
+
+    Raises TargetError for one that cannot be used, and if there is none that can be had.
+    """
+    from toise.errors import TargetError, Unavailable
+    from toise.workers import Job
+
+    told = {name: options[name] for name in ("device", "require_class", "budget", "seed", "workers")}
+    found = Found([], {})
+    with contextlib.ExitStack() as stack:
+        for name, isolation in _isolations(targets, options):
+            job = Job(target=name, isolation=isolation, **told)
+            try:
+                target = job.load()
+            except Unavailable as error:
+                found.unavailable[name] = error.reason
+                continue
+            stack.callback(target.close)
+            found.targets.append((job, target))
+        if not found.targets:
+            raise TargetError("; ".join(f"{name}: {reason}" for name, reason in found.unavailable.items()))
+        yield found
+
+
+def _judge(found: Found, options: dict[str, Any]) -> Iterator[Report]:
+    """Yield the report of each target, up to one that was interrupted."""
     from toise.run import assemble, plan
     from toise.selection import selection
-    from toise.workers import Job
 
     wanted = selection(options["select"]) if options["select"] else lambda _: True
     settings = {name: options[name] for name in ("budget", "seed", "strict", "require_class")}
-    told = {name: options[name] for name in ("device", "require_class", "budget", "seed", "workers")}
-    jobs = [Job(target=target, isolation=isolation, **told) for target, isolation in _isolations(targets, options)]
-    with contextlib.ExitStack() as stack:
-        loaded = []
-        for job in jobs:
-            loaded.append(job.load())
-            stack.callback(loaded[-1].close)
-        plans = [plan(target, operations=options["operations"], dtypes=options["dtypes"], select=wanted) for target in loaded]
-        for job, target, (units, excluded) in zip(jobs, loaded, plans, strict=True):
-            rows = _rows(job, target, units)
-            complete = len(rows) == len(units)
-            yield assemble(target, rows, excluded, settings, complete=complete)
-            if not complete:
-                return
+    plans = [
+        plan(target, operations=options["operations"], dtypes=options["dtypes"], select=wanted) for _, target in found.targets
+    ]
+    for (job, target), (units, excluded) in zip(found.targets, plans, strict=True):
+        rows = _rows(job, target, units)
+        complete = len(rows) == len(units)
+        yield assemble(target, rows, excluded, settings, complete=complete)
+        if not complete:
+            return
 
 
 def _isolations(targets: tuple[str, ...], options: dict[str, Any]) -> Iterator[tuple[str, Isolation | None]]:
@@ -426,6 +464,24 @@ def explain(ids: tuple[str, ...]) -> None:
             text = textwrap.fill(plain, 100, initial_indent=f"  {name:<11}", subsequent_indent=" " * 13)
             click.echo(text)
         click.echo(f"  {'tested by':<11}{tests[item.id].name}\n")
+
+
+@toise.command()
+def backends() -> None:
+    """List the backends that have a name, and whether each can be had here."""
+    from rich.table import Table
+
+    from toise.backends import ADAPTERS, brought_along
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("name", "what it calls", "here"):
+        table.add_column(title, no_wrap=title == "name", overflow="fold")
+    for name, adapter in ADAPTERS.items():
+        table.add_row(name, adapter.tells, adapter.missing() or f"available{adapter.versions()}")
+    for name, entry in brought_along().items():
+        package = f"{entry.dist.name} {entry.dist.version}" if entry.dist else ""
+        table.add_row(name, f"brought along by {package}", "available")
+    _console().print(table)
 
 
 @toise.command()

@@ -14,7 +14,11 @@ class TargetError(Exception):
 
 
 class Unavailable(TargetError):  # noqa: N818 - what is found, not what went wrong
-    """A backend that Toise or a package brings cannot be had here, since what it needs is not there."""
+    """A backend that has a name cannot be had here: what it needs is missing, too old, or cannot be imported."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name}: {reason}")
+        self.reason = reason
 
 
 class ToiseError(Exception):

@@ -9,14 +9,20 @@ from toise.report import BROKEN
 from toise.terminal import failure_text
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from toise.report import Report, Row
 
 FAILURES = {outcome: "failure" if outcome == "FAIL" else "error" for outcome in BROKEN}
 
 
-def to_junit(reports: list[Report]) -> str:
-    """Return one test suite for each report, one test case for each row."""
+def to_junit(reports: list[Report], unavailable: Mapping[str, str]) -> str:
+    """Return one test suite for each report, one test case for each row; and one that is skipped for each that cannot be had."""
     root = ET.Element("testsuites", name="toise")
+    for target, reason in unavailable.items():
+        suite = ET.SubElement(root, "testsuite", name=target, tests="1", failures="0", errors="0", skipped="1")
+        case = ET.SubElement(suite, "testcase", classname="toise", name=target)
+        ET.SubElement(case, "skipped", message=_clean(f"NOT AVAILABLE: {reason}"))
     for report in reports:
         rows = report.results
         suite = ET.SubElement(

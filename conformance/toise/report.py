@@ -16,6 +16,8 @@ import numpy as np
 import toise_spec
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from toise.backend import Backend
     from toise.inputs import Recipe
     from toise.targets import Target
@@ -200,9 +202,14 @@ def _worst(rows: list[Row]) -> str:
     return min((row.outcome for row in kept), key=OUTCOMES.index)
 
 
-def to_json(reports: list[Report]) -> str:
-    """Return the reports of one command as text that fits `report.schema.json`."""
-    body = {"format": FORMAT, "version": FORMAT_VERSION, "reports": [report.as_json() for report in reports]}
+def to_json(reports: list[Report], unavailable: Mapping[str, str]) -> str:
+    """Return the reports of one command, and why other targets cannot be had, as text that fits `report.schema.json`."""
+    body = {
+        "format": FORMAT,
+        "version": FORMAT_VERSION,
+        "unavailable": dict(unavailable),
+        "reports": [report.as_json() for report in reports],
+    }
     return json.dumps(body, indent=1, allow_nan=False) + "\n"
 
 

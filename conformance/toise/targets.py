@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toise.arrays import array_type
-from toise.backends import ADAPTERS, brought_along
+from toise.backends import ADAPTERS, brought_along, is_known, require
 from toise.declarations import parse
 from toise.errors import TargetError, Unavailable, text_of
 from toise.operations import OPERATIONS
@@ -142,24 +142,26 @@ def _mapping(what: str, given: object) -> Mapping[str, Any]:
 
 
 def _find(target: str) -> object:
-    if target in ADAPTERS or target in (brought := brought_along()):
-        load = ADAPTERS[target].load if target in ADAPTERS else brought[target].load
+    if is_known(target):
+        require(target)
         try:
-            return _import(target, load)
-        except Unavailable as error:
-            raise Unavailable(f"{target}: {error}") from None
+            return _import(target, ADAPTERS[target].load if target in ADAPTERS else brought_along()[target].load)
         except TargetError as error:
-            raise Unavailable(str(error)) from None
+            raise Unavailable(target, str(error).removeprefix(f"{target} ")) from None
     if ".py:" in target:
         raise TargetError(f"{target}: an object is taken from a module: write {target.replace('.py:', ':')}")
     if target.endswith(".py") or "/" in target or "\\" in target:
         return _import(target, lambda: _load_file(Path(target)))
     module, _, attribute = target.removeprefix("module:").partition(":")
+    near = difflib.get_close_matches(target, [*ADAPTERS, *brought_along()], 1)
     if not all(part.isidentifier() for part in module.split(".")):
-        near = difflib.get_close_matches(target, [*ADAPTERS, *brought], 1)
         hint = f"did you mean {near[0]}?" if near else "`toise backends` lists the names"
         raise TargetError(f"{target!r} is neither a file.py, a module, module:object, nor a backend that has a name; {hint}")
-    thing = _import(target, lambda: _import_module(module))
+    try:
+        thing = _import(target, lambda: _import_module(module))
+    except TargetError as error:
+        meant = f"; did you mean {near[0]}?" if near and f"No module named {module!r}" in str(error) else ""
+        raise TargetError(f"{error}{meant}") from None
     for part in attribute.split(".") if attribute else ():
         if not hasattr(thing, part):
             raise TargetError(f"{target}: {thing!r:.60} has no attribute {part!r}")

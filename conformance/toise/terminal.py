@@ -11,9 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from toise.bounds import CLASSES
+from toise.overview import CONCEPTS, lines
 from toise.report import BROKEN
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from rich.console import Console
 
     from toise.report import Report, Row
@@ -34,6 +37,7 @@ NUMBERS_SHOWN = 24
 GAP, LEAST_TITLE = 2, 12
 # From the strictest to the widest; integers and booleans are not rounded.
 ORDER = ("EXACT", *CLASSES)
+OVERVIEW_LEGEND = "PASS 30/31: 30 of 31 hold, and the others are NOT PROVIDED; FAIL 2/31: 2 of 31 fail; -: NOT PROVIDED; one target alone shows all"
 PRECISION_LEGEND = (
     "passes: the strictest class in which nothing that was tried fails, none where no class is known to hold every failure; "
     "uses: the largest error of what passes, as a share of what the declared class allows"
@@ -51,15 +55,55 @@ def print_report(report: Report, console: Console) -> None:
     for line in (_legend(rows), *_looser(report)):
         if line:
             console.print(Text(line), soft_wrap=True)
+    _print_failures(report, console)
+    for line in _reasons(report):
+        console.print(Text(line), soft_wrap=True)
+    console.print(_verdict(report))
+
+
+def print_briefly(report: Report, console: Console) -> None:
+    """Print what was judged, each failure, and the verdict: the table of several targets follows when all are judged."""
+    console.print(Text(heading(report)[0]), soft_wrap=True)
+    _print_failures(report, console)
+    console.print(_verdict(report))
+    console.print()
+
+
+def _print_failures(report: Report, console: Console) -> None:
     likenesses, told = _likenesses(report), _told(report)
     for line in likenesses or [""] * bool(told):
         console.print(Text(line, style="bold"), soft_wrap=True)
     for row in told:
         console.print(Text(failure_text(row), style=""), soft_wrap=True)
         console.print()
-    for line in _reasons(report):
-        console.print(Text(line), soft_wrap=True)
-    console.print(_verdict(report))
+
+
+def print_overview(reports: Sequence[Report], unavailable: Mapping[str, str], console: Console) -> None:
+    """Print one matrix of all targets: concept by backend, dtype and device."""
+    shown = {report.target: lines(report.results) for report in reports}
+    places = [(line.dtype, line.device) for found in shown.values() for line in found]
+    wide = [max((len(part) for part in column), default=0) for column in zip(*places, strict=True)]
+    columns = [concept for concept in CONCEPTS if any(concept in line.cells for found in shown.values() for line in found)]
+    titles = {concept: concept.split("_") for concept in columns}
+    texts = {c: [str(line.cells[c]) for found in shown.values() for line in found if c in line.cells] for c in columns}
+    widths = {c: max(map(len, (*titles[c], *texts[c]))) for c in columns}
+    start = " " * (GAP + sum(wide) + GAP * len(wide))
+    for at in range(max(map(len, titles.values()), default=0)):
+        words = (f"{(titles[c][at] if at < len(titles[c]) else ''):<{widths[c]}}" for c in columns)
+        console.print(Text(start + (" " * GAP).join(words).rstrip(), style="bold"), soft_wrap=True)
+    for target, found in shown.items():
+        console.print(Text(target, style="bold"), soft_wrap=True)
+        for line in found:
+            told = Text("".join(" " * GAP + f"{part:<{w}}" for part, w in zip((line.dtype, line.device), wide, strict=True)))
+            for concept in columns:
+                cell = line.cells.get(concept)
+                told.append(" " * GAP)
+                told.append(f"{str(cell or ''):<{widths[concept]}}", style=COLOURS[cell.outcome] if cell else "")
+            told.rstrip()
+            console.print(told, soft_wrap=True)
+    console.print(Text(OVERVIEW_LEGEND), soft_wrap=True)
+    for target, reason in unavailable.items():
+        console.print(Text.assemble(("NOT AVAILABLE  ", COLOURS["NOT PROVIDED"]), f"{target}: {reason}"), soft_wrap=True)
 
 
 def print_precision(report: Report, console: Console) -> None:

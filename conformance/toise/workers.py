@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any
 
-from toise.errors import TargetError, ToiseError
+from toise.backends import is_known, require
+from toise.errors import TargetError, ToiseError, Unavailable
 from toise.isolation import Isolation
 from toise.processes import die_with_parent, named
 from toise.quiet import quiet
@@ -45,8 +46,18 @@ class Job:
     def load(self) -> Target:
         """Find the target, or start it.  Raises TargetError if there is none."""
         if self.isolation:
-            return self.isolation.load(self.target, device=self.device, require_class=self.require_class, workers=self.workers)
+            return self._started(self.isolation)
         return load(self.target, device=self.device, require_class=self.require_class)
+
+    def _started(self, isolation: Isolation) -> Target:
+        known = not isolation.program and is_known(self.target)
+        if known:
+            require(self.target)
+        try:
+            return isolation.load(self.target, device=self.device, require_class=self.require_class, workers=self.workers)
+        except TargetError as error:
+            reason = str(error).removeprefix(f"{self.target} ")
+            raise Unavailable(self.target, reason) if known else error from None
 
     @classmethod
     def from_json(cls, told: dict[str, Any]) -> Job:

@@ -63,11 +63,12 @@ class Adapter:
                 return f"too old: {package} {version}; required: {least} or later: {install}"
         return self.needs()
 
+    def versions(self) -> str:
+        """Return the versions of its packages, as a list stands behind a word."""
+        return "".join(f", {package} {installed(package)}" for package in self.packages)
+
     def load(self) -> Any:
-        """Import it.  Raises Unavailable if what it needs is not there."""
-        reason = self.missing()
-        if reason:
-            raise Unavailable(reason)
+        """Import it."""
         module, _, attribute = self.thing.partition(":")
         thing: Any = importlib.import_module(f"{__name__}.{module}")
         return getattr(thing, attribute) if attribute else thing
@@ -99,6 +100,17 @@ def brought_along() -> dict[str, metadata.EntryPoint]:
             )
         found[entry.name] = entry
     return found
+
+
+def is_known(target: str) -> bool:
+    """Tell whether a target is the name of a backend."""
+    return target in ADAPTERS or target in brought_along()
+
+
+def require(target: str) -> None:
+    """Raise Unavailable for a backend that needs what is not here; its library is not imported for that."""
+    if reason := ADAPTERS[target].missing() if target in ADAPTERS else "":
+        raise Unavailable(target, reason)
 
 
 _torch = functools.partial(Adapter, extra="torch", packages={"torch": "2.5"})

@@ -1,0 +1,76 @@
+"""Several reports in one matrix: what became of each concept, for each backend, dtype and device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import toise_spec
+
+from toise.arrays import DTYPES
+from toise.operations import OPERATIONS
+from toise.report import OUTCOMES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from toise.report import Row
+
+CONCEPTS = tuple(dict.fromkeys(operation.concept for operation in OPERATIONS.values()))
+# What says nothing about a backend: it has not what would be judged.
+ABSENT = ("NOT PROVIDED", "NOT APPLICABLE")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What became of the requirements of one concept.
+
+    outcome   the worst outcome
+    count     how many rows have it
+    of        how many rows there are, NOT APPLICABLE apart
+    """
+
+    outcome: str
+    count: int
+    of: int
+
+    def __str__(self) -> str:
+        return "-" if self.outcome in ABSENT else f"{self.outcome} {self.count}/{self.of}"
+
+
+@dataclass(frozen=True)
+class Line:
+    """The concepts for one dtype on one device."""
+
+    dtype: str
+    device: str
+    cells: Mapping[str, Cell]
+
+
+def lines(rows: Iterable[Row]) -> list[Line]:
+    """Return a line for each dtype and device of a report; what takes no floating-point numbers counts on each of them."""
+    kept = [row for row in rows if not row.excluded]
+    places = list(dict.fromkeys((row.dtype, row.device) for row in kept))
+    floating = [place for place in places if place[0] in DTYPES] or places[:1]
+    return [
+        Line(dtype, device, _cells([row for row in kept if row.dtype == dtype or row.dtype not in DTYPES]))
+        for dtype, device in floating
+    ]
+
+
+def concept_of(row: Row) -> str:
+    """Return the concept that a requirement is about; a general one is about that of the operation."""
+    slug = toise_spec.requirement(row.requirement).slug
+    return slug if slug in CONCEPTS else OPERATIONS[row.operation].concept
+
+
+def _cells(rows: list[Row]) -> dict[str, Cell]:
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        found.setdefault(concept_of(row), []).append(row.outcome)
+    return {concept: _cell(outcomes) for concept, outcomes in found.items()}
+
+
+def _cell(outcomes: list[str]) -> Cell:
+    worst = min(outcomes, key=OUTCOMES.index)
+    return Cell(worst, outcomes.count(worst), sum(outcome != "NOT APPLICABLE" for outcome in outcomes))
