@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Array = np.ndarray
     Run = Callable[[Mapping[str, Array]], Array]
 
-# Attention came with opset 23, of onnx 1.18; for what is called here opset 24 says and gives the same (seen in 1.23.2 and 1.32.0).
+# Attention came with opset 23; for what is called here opset 24 says and gives the same (seen in onnx 1.23.2).
 HEADER = '<ir_version: 11, opset_import: ["": 23]>'
 TYPES = {"float64": "double", "float32": "float", "float16": "float16", "bfloat16": "bfloat16", "int64": "int64", "bool": "bool"}
 HIDDEN = -100
@@ -92,7 +92,7 @@ class Models:
         given["w_o"] = w_o
         if mask is not None:
             given["mask"] = mask[:, None] if mask.ndim == 3 else mask  # [batch, heads, n, m]
-        heads = ", ".join(("h_q", "h_k", "h_v", "mask")[: 3 + (mask is not None)])
+        heads = "h_q, h_k, h_v" if mask is None else "h_q, h_k, h_v, mask"
         options = f"is_causal = {int(causal)}, q_num_heads = {len(w_q)}, kv_num_heads = {len(w_k)}"
         nodes = f"""h_q = MatMul (q, w_q) h_k = MatMul (k, w_k) h_v = MatMul (v, w_v)
             h = Attention <{options}> ({heads}) y = MatMul (h, w_o)"""
@@ -130,7 +130,9 @@ class Models:
 
     def sequence_log_prob(self, logits: Array, tokens: Array) -> Array:
         """Run `LogSoftmax`, pick the tokens that follow with `GatherElements`, and add up with `ReduceSum`."""
-        nodes = """log_prob = LogSoftmax <axis = -1> (logits) steps = GatherElements <axis = -1> (log_prob, tokens)
+        # The axis by its number: the reference evaluator's GatherElements raises for a negative one (seen in 1.23.2).
+        nodes = f"""log_prob = LogSoftmax <axis = -1> (logits)
+            steps = GatherElements <axis = {logits.ndim - 1}> (log_prob, tokens)
             y = ReduceSum <keepdims = 0> (steps, axes)"""
         given = {"logits": logits[..., :-1, :], "tokens": tokens[..., 1:, None], "axes": np.array([-2, -1])}
         return self._run(nodes, logits.ndim - 2, **given)
@@ -153,7 +155,12 @@ def _attribute(name: str, value: float, dtype: Any) -> float:
 def _by_reference(model: onnx.ModelProto) -> Run:
     """Return what runs a model with the reference evaluator."""
     evaluator = ReferenceEvaluator(model)
-    return lambda given: evaluator.run(None, dict(given))[0]
+
+    def run(given: Mapping[str, Array]) -> Array:
+        (result,) = evaluator.run(None, dict(given))
+        return result
+
+    return run
 
 
 def _by_runtime(model: onnx.ModelProto) -> Run:
@@ -186,12 +193,35 @@ def _by_runtime(model: onnx.ModelProto) -> Run:
     return run
 
 
-DTYPES = ["float32", "float64", "bfloat16", "float16"]
-ATTENTION = {
-    # The doc of Attention: without cached keys the offset is 0, "the standard lower-triangular mask" (opset 24), and query i
-    # attends key j iff j <= i + past_sequence_length (opset 23).
-    "causal_alignment": "top-left",
-    # It is also promised what an empty row gives, "a zero output row": the default.
-}
-reference = Models("onnx.reference", "onnx", _by_reference, {"dtypes": DTYPES, "attention": ATTENTION, "multi_head_attention": ATTENTION})
-runtime = Models("onnxruntime", "onnxruntime", _by_runtime, {"dtypes": DTYPES, "attention": ATTENTION, "multi_head_attention": ATTENTION})
+NARROW = ("bfloat16", "float16")
+DTYPES = ["float32", "float64", *NARROW]
+# The doc of Attention: without cached keys the offset is 0, "the standard lower-triangular mask" (opset 24); query i attends
+# key j iff j <= i + past_sequence_length (opset 23).  An empty row is promised to be zeros, the default.
+ATTENTION = {"causal_alignment": "top-left"}
+STEPWISE = {"precision": dict.fromkeys(NARROW, "STEPWISE")}
+# NumPy computes each step of an operator in the dtype of its inputs: onnx/reference/ops/op_attention.py (the softmax too, as the
+# doc of softmax_precision says), op_layer_normalization.py, op_softmax_cross_entropy_loss.py, op_softmax.py, op_gemm.py (seen in
+# 1.23.2).  The doc of Attention has q and k multiplied by sqrt(scale), and op_attention.py rounds both products.
+reference = Models(
+    "onnx.reference",
+    "onnx",
+    _by_reference,
+    {
+        "dtypes": DTYPES,
+        "attention": {**ATTENTION, **STEPWISE, "traits": ["stored-prescale"]},
+        "multi_head_attention": {**ATTENTION, **STEPWISE, "traits": ["stored-prescale"]},
+        "feed_forward": STEPWISE,
+        "layer_norm": STEPWISE,
+        "mlm_loss": STEPWISE,
+        "sequence_log_prob": STEPWISE,
+    },
+)
+# Attention in float16 rounds scores and weights to it between its kernels: AttentionGemm and ComputeAttentionSoftmaxInplace in
+# onnxruntime/core/providers/cpu/llm.  All else in float16 runs in float32, between casts that the runtime puts around nodes.
+EAGER = {"precision": {"float16": "EAGER"}}
+runtime = Models(
+    "onnxruntime",
+    "onnxruntime",
+    _by_runtime,
+    {"dtypes": DTYPES, "attention": {**ATTENTION, **EAGER}, "multi_head_attention": {**ATTENTION, **EAGER}},
+)
