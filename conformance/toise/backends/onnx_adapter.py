@@ -157,8 +157,8 @@ def _by_reference(model: onnx.ModelProto) -> Run:
     evaluator = ReferenceEvaluator(model)
 
     def run(given: Mapping[str, Array]) -> Array:
-        (result,) = evaluator.run(None, dict(given))
-        return result
+        results: Any = evaluator.run(None, dict(given))
+        return results[0]
 
     return run
 
