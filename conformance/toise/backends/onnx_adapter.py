@@ -15,6 +15,7 @@ import ml_dtypes
 import numpy as np
 import onnx.parser
 from onnx.reference import ReferenceEvaluator
+from packaging.version import Version
 
 from toise.errors import Unsupported
 
@@ -34,14 +35,16 @@ MODELS = 512
 class Models:
     """The operations, and one of two ways to run a model."""
 
-    def __init__(self, name: str, package: str, ready: Callable[[onnx.ModelProto], Run], declared: Mapping[str, Any]) -> None:
-        self._given = {"name": name, "arrays": "numpy", **declared}
-        self._package = package
+    def __init__(
+        self, package: str, ready: Callable[[onnx.ModelProto], Run], declared: Callable[[str], Mapping[str, Any]]
+    ) -> None:
+        self._package, self._declared = package, declared
         # A session is kept as its users keep it: they load a model once.
         self._ready = functools.lru_cache(MODELS)(lambda text: ready(onnx.parser.parse_model(text)))
 
     def __toise__(self, device: str | None) -> Mapping[str, Any]:
-        return {**self._given, "version": metadata.version(self._package)}
+        version = metadata.version(self._package)
+        return {"version": version, "arrays": "numpy", "dtypes": DTYPES, **self._declared(version)}
 
     def _run(self, nodes: str, rank: int, /, **given: Array) -> Array:
         """Run the model of these nodes, whose result `y` has the dtype of the first array, and that many axes."""
@@ -193,35 +196,47 @@ def _by_runtime(model: onnx.ModelProto) -> Run:
     return run
 
 
-NARROW = ("bfloat16", "float16")
-DTYPES = ["float32", "float64", *NARROW]
-# The doc of Attention: without cached keys the offset is 0, "the standard lower-triangular mask" (opset 24); query i attends
-# key j iff j <= i + past_sequence_length (opset 23).  An empty row is promised to be zeros, the default.
-ATTENTION = {"causal_alignment": "top-left"}
-STEPWISE = {"precision": dict.fromkeys(NARROW, "STEPWISE")}
-# NumPy computes each step of an operator in the dtype of its inputs: onnx/reference/ops/op_attention.py (the softmax too, as the
-# doc of softmax_precision says), op_layer_normalization.py, op_softmax_cross_entropy_loss.py, op_softmax.py, op_gemm.py (seen in
-# 1.23.2).  The doc of Attention has q and k multiplied by sqrt(scale), and op_attention.py rounds both products.
-reference = Models(
-    "onnx.reference",
-    "onnx",
-    _by_reference,
-    {
-        "dtypes": DTYPES,
-        "attention": {**ATTENTION, **STEPWISE, "traits": ["stored-prescale"]},
-        "multi_head_attention": {**ATTENTION, **STEPWISE, "traits": ["stored-prescale"]},
-        "feed_forward": STEPWISE,
-        "layer_norm": STEPWISE,
-        "mlm_loss": STEPWISE,
-        "sequence_log_prob": STEPWISE,
-    },
-)
-# Attention in float16 rounds scores and weights to it between its kernels: AttentionGemm and ComputeAttentionSoftmaxInplace in
-# onnxruntime/core/providers/cpu/llm.  All else in float16 runs in float32, between casts that the runtime puts around nodes.
-EAGER = {"precision": {"float16": "EAGER"}}
-runtime = Models(
-    "onnxruntime",
-    "onnxruntime",
-    _by_runtime,
-    {"dtypes": DTYPES, "attention": {**ATTENTION, **EAGER}, "multi_head_attention": {**ATTENTION, **EAGER}},
-)
+def _of_reference(version: str) -> dict[str, Any]:
+    """Return what the reference evaluator declares.
+
+    NumPy computes each step of an operator in the dtype of its inputs: onnx/reference/ops/op_attention.py (the softmax too, as
+    the doc of softmax_precision says), op_gemm.py, op_layer_normalization.py, op_softmax_cross_entropy_loss.py and op_softmax.py
+    (seen in 1.23.2).  The doc of Attention has q and k multiplied by sqrt(scale), and op_attention.py rounds both products.
+    """
+    stepwise = {"precision": dict.fromkeys(("bfloat16", "float16"), "STEPWISE")}
+    # "A zero output row" by the doc of Attention, whose errata say that it was NaN before 1.23 (seen in 1.22.0).
+    empty_row = "zeros" if Version(version) >= Version("1.23") else "nan"
+    attention = {"causal_alignment": TOP_LEFT, "empty_row": empty_row, **stepwise, "traits": ["stored-prescale"]}
+    return {
+        "name": "onnx.reference",
+        "attention": attention,
+        "multi_head_attention": attention,
+        "feed_forward": stepwise,
+        "layer_norm": stepwise,
+        "mlm_loss": stepwise,
+        "sequence_log_prob": stepwise,
+    }
+
+
+def _of_runtime(version: str) -> dict[str, Any]:
+    """Return what ONNX Runtime declares.
+
+    Attention in float16 rounds scores and weights to it between its kernels: AttentionGemm of attention.cc, and
+    ComputeAttentionSoftmaxInplace, in onnxruntime/core/providers/cpu/llm.  Other nodes have no kernel for float16, and run in
+    float32 between casts.
+    """
+    eager = {"precision": {"float16": "EAGER"}}
+    # Promised are zeros; seen are NaN in 1.23.2, the mean from 1.24.4 to 1.27.0, and zeros from 1.28.0 to 1.32.0.
+    changes = {"1.24": "nan", "1.28": "mean"}
+    empty_row = next((row for until, row in changes.items() if Version(version) < Version(until)), "zeros")
+    attention = {"causal_alignment": TOP_LEFT, "empty_row": empty_row, **eager}
+    return {"name": "onnxruntime", "attention": attention, "multi_head_attention": attention}
+
+
+DTYPES = ["float32", "float64", "bfloat16", "float16"]
+# The doc of Attention: without cached keys the offset is 0, "the standard lower-triangular mask" (opset 24); query i attends key
+# j iff j <= i + past_sequence_length (opset 23).  microsoft/onnxruntime#29020 reports another alignment on a CPU; it is seen in
+# none of 1.23.2, 1.27.0 and 1.32.0.
+TOP_LEFT = "top-left"
+reference = Models("onnx", _by_reference, _of_reference)
+runtime = Models("onnxruntime", _by_runtime, _of_runtime)
