@@ -1,0 +1,70 @@
+"""What the adapters to JAX's libraries share: how a call is compiled, how axes are folded, and how tokens are corrupted."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+def double(array: jax.Array) -> contextlib.AbstractContextManager[object]:
+    """Return the setting that a call on this array runs under: JAX has float64 only where `jax_enable_x64` is set."""
+    return jax.enable_x64(True) if array.dtype == "float64" else contextlib.nullcontext()  # noqa: FBT003 - a setting's value
+
+
+def wide(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Run a function under `jax_enable_x64` exactly where its first array is of float64."""
+
+    @functools.wraps(function)
+    def call(*data: Any, **options: Any) -> Any:
+        with double(data[0]):
+            return function(*data, **options)
+
+    return call
+
+
+def compiled(*static: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Compile an operation as a whole, as JAX's users do: `jax.jit`, with options that choose among programs as static ones."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        return wide(jax.jit(function, static_argnames=static))
+
+    return decorate
+
+
+def folded(array: jax.Array, inner: int) -> jax.Array:
+    """Fold all axes but the last `inner` ones into one batch."""
+    lead = array.ndim - inner
+    return array.reshape(math.prod(array.shape[:lead]), *array.shape[lead:])
+
+
+def spread(mask: jax.Array, like: jax.Array) -> jax.Array:
+    """Give a mask the leading axes of an array of rows; the last two axes are its own."""
+    return jnp.broadcast_to(mask, (*like.shape[:-2], *mask.shape[-2:]))
+
+
+@jax.jit
+def mlm_corrupt(
+    tokens: jax.Array,
+    *,
+    mask_id: int,
+    vocab_size: int,
+    special_ids: Sequence[int],
+    rate: float = 0.15,
+    seed: int,
+) -> tuple[jax.Array, jax.Array]:
+    """Draw with `jax.random`: the choice of the tokens, of what becomes of each, and of the random ones has a key of its own."""
+    chosen, kind, other = jax.random.split(jax.random.key(seed), 3)
+    special = jnp.isin(tokens, jnp.array(special_ids, tokens.dtype))
+    selected = jax.random.bernoulli(chosen, jnp.where(special, 0.0, rate))
+    random = jax.random.randint(other, tokens.shape, 0, vocab_size, tokens.dtype)
+    share = jax.random.uniform(kind, tokens.shape)
+    shown = jnp.where(share < 0.8, mask_id, jnp.where(share < 0.9, random, tokens))
+    return jnp.where(selected, shown, tokens).astype(tokens.dtype), selected
