@@ -40,7 +40,7 @@ class Models:
     ) -> None:
         self._package, self._declared = package, declared
         # A session is kept as its users keep it: they load a model once.
-        self._ready = functools.lru_cache(MODELS)(lambda text: ready(onnx.parser.parse_model(text)))
+        self.ready = functools.lru_cache(MODELS)(lambda text: ready(onnx.parser.parse_model(text)))
 
     def __toise__(self, device: str | None) -> Mapping[str, Any]:
         version = metadata.version(self._package)
@@ -50,7 +50,7 @@ class Models:
         """Run the model of these nodes, whose result `y` has the dtype of the first array, and that many axes."""
         inputs = ", ".join(_typed(name, str(array.dtype), array.ndim) for name, array in given.items())
         result = _typed("y", str(next(iter(given.values())).dtype), rank)
-        return self._ready(f"{HEADER} toise ({inputs}) => ({result}) {{ {nodes} }}")(given)
+        return self.ready(f"{HEADER} toise ({inputs}) => ({result}) {{ {nodes} }}")(given)
 
     def attention(
         self, q: Array, k: Array, v: Array, *, mask: Array | None = None, causal: bool = False, scale: float | None = None
