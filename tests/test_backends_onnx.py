@@ -84,6 +84,16 @@ def test_the_runtime_rounds_scores_in_float16():
     assert got == 0.5
 
 
+def test_the_runtime_rounds_log_probabilities_in_float16():
+    """The losses are 255.4375, 0 and 0: the first becomes 255.5, which moves the mean by more than its own rounding would."""
+    logits = np.array([[0.5625, 256], [0, 256], [0, 256]], np.float16)
+    got = operation("onnxruntime", "mlm_loss")(logits, np.array([0, 1, 1]), np.ones(3, bool))
+
+    assert declared("onnxruntime", "mlm_loss").class_of("float16") == "EAGER"
+    assert np.float16(255.4375 / 3) == 85.125
+    assert got == 85.1875
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_the_reference_evaluator_computes_each_step_in_the_dtype(dtype):
     """1 and the number after it have the mean 1 then, so that the first is 0 once it is normalised, and not -1."""
