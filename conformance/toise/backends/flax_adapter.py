@@ -5,16 +5,19 @@ Flax has nothing for `residual` and `mlm_corrupt`.
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import flax
 import jax
 import jax.numpy as jnp
-import optax
 from flax import nnx
 
 from toise.backends.jax_parts import compiled, spread
 from toise.errors import Unsupported
+
+# It has no types.
+optax: Any = importlib.import_module("optax")
 
 
 def __toise__(device: str | None) -> dict[str, Any]:  # noqa: N807 - the name that is asked for
@@ -46,8 +49,8 @@ def attention(q: jax.Array, k: jax.Array, v: jax.Array, *, mask: jax.Array | Non
     if v.shape[-1] != k.shape[-1]:
         raise Unsupported(f"value shape should be that of key: but got {v.shape[-1]} features and {k.shape[-1]}")
     seen = None if mask is None else mask[..., None, :, :]  # ... 1 n m
-    heads = [x[..., None, :] for x in (q, k, v)]  # ... rows 1 features
-    return nnx.dot_product_attention(*heads, mask=seen, is_causal=causal)[..., 0, :]
+    q, k, v = (x[..., None, :] for x in (q, k, v))  # ... rows 1 features
+    return nnx.dot_product_attention(q, k, v, mask=seen, is_causal=causal)[..., 0, :]
 
 
 @compiled("causal")
@@ -93,7 +96,7 @@ def feed_forward(x: jax.Array, w1: jax.Array, b1: jax.Array, w2: jax.Array, b2: 
 
 
 def _linear(w: jax.Array, b: jax.Array) -> nnx.Linear:
-    layer = nnx.Linear(*w.shape, param_dtype=w.dtype, kernel_init=nnx.initializers.zeros, rngs=nnx.Rngs(0))
+    layer: Any = nnx.Linear(*w.shape, param_dtype=w.dtype, kernel_init=nnx.initializers.zeros, rngs=nnx.Rngs(0))
     layer.kernel.set_value(w)
     layer.bias.set_value(b)
     return layer
@@ -102,7 +105,7 @@ def _linear(w: jax.Array, b: jax.Array) -> nnx.Linear:
 @compiled()
 def layer_norm(x: jax.Array, gamma: jax.Array, beta: jax.Array, *, eps: float = 1e-5) -> jax.Array:
     """Call `nnx.LayerNorm` over the last axis, with the fast variance that is its default."""
-    layer = nnx.LayerNorm(x.shape[-1], epsilon=eps, param_dtype=gamma.dtype, rngs=nnx.Rngs(0))
+    layer: Any = nnx.LayerNorm(x.shape[-1], epsilon=eps, param_dtype=gamma.dtype, rngs=nnx.Rngs(0))
     layer.scale.set_value(gamma)
     layer.bias.set_value(beta)
     return layer(x)

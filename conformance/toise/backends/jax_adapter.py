@@ -71,9 +71,9 @@ def attention(
     """Call `jax.nn.dot_product_attention` with one head; leading axes become its batch."""
     if v.shape[-1] != k.shape[-1]:
         raise Unsupported(f"value shape should be that of key: but got {v.shape[-1]} features and {k.shape[-1]}")
-    heads = [folded(x, 2)[:, :, None] for x in (q, k, v)]  # B rows 1 features
+    queries, keys, values = (folded(x, 2)[:, :, None] for x in (q, k, v))  # B rows 1 features
     seen = None if mask is None else folded(spread(mask, q), 2)[:, None]  # B 1 n m
-    y = jax.nn.dot_product_attention(*heads, mask=seen, scale=scale, is_causal=causal)
+    y = jax.nn.dot_product_attention(queries, keys, values, mask=seen, scale=scale, is_causal=causal)
     return y.reshape(q.shape)
 
 
@@ -93,9 +93,10 @@ def multi_head_attention(
     """Call `jax.nn.dot_product_attention` between projections, which JAX leaves to `jnp.einsum` and `@`."""
     if w_v.shape[-1] != w_k.shape[-1]:
         raise Unsupported(f"value shape should be that of key: but got {w_v.shape[-1]} features and {w_k.shape[-1]}")
-    heads = [folded(jnp.einsum("...nd,hdk->...nhk", x, w), 3) for x, w in ((q, w_q), (k, w_k), (v, w_v))]  # B rows h d_k
+    projected = (jnp.einsum("...rd,hdk->...rhk", x, w) for x, w in ((q, w_q), (k, w_k), (v, w_v)))
+    queries, keys, values = (folded(x, 3) for x in projected)  # B rows h d_k
     seen = None if mask is None else folded(spread(mask, q), 2)[:, None]  # B 1 n m
-    y = jax.nn.dot_product_attention(*heads, mask=seen, is_causal=causal)  # B n h d_k
+    y = jax.nn.dot_product_attention(queries, keys, values, mask=seen, is_causal=causal)  # B n h d_k
     return y.reshape(*q.shape[:-1], w_v.shape[0] * w_v.shape[-1]) @ w_o
 
 

@@ -13,6 +13,10 @@ import jax.numpy as jnp
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+# JAX compiles a program for each shape, and keeps thousands of them.
+MOST_PROGRAMS = 1000
+_PROGRAMS: set[tuple[object, ...]] = set()
+
 
 def double(array: jax.Array) -> contextlib.AbstractContextManager[object]:
     """Return the setting that a call on this array runs under: JAX has float64 only where `jax_enable_x64` is set."""
@@ -20,14 +24,25 @@ def double(array: jax.Array) -> contextlib.AbstractContextManager[object]:
 
 
 def wide(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Run a function under `jax_enable_x64` exactly where its first array is of float64."""
+    """Run a function under `jax_enable_x64` exactly where its first array is of float64, and bound what JAX remembers."""
 
     @functools.wraps(function)
     def call(*data: Any, **options: Any) -> Any:
+        shapes = tuple((thing.shape, str(thing.dtype)) for thing in (*data, *options.values()) if isinstance(thing, jax.Array))
+        _make_room((function, shapes, tuple(options)))
         with double(data[0]):
             return function(*data, **options)
 
     return call
+
+
+def _make_room(program: tuple[object, ...]) -> None:
+    """Let JAX forget its programs, of some two megabytes each, before there are too many."""
+    if program not in _PROGRAMS and len(_PROGRAMS) == MOST_PROGRAMS:
+        _PROGRAMS.clear()
+        forget: Any = jax.clear_caches
+        forget()
+    _PROGRAMS.add(program)
 
 
 def compiled(*static: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

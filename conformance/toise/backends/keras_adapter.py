@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def _imported() -> Any:
+def imported() -> Any:
     """Import Keras with the JAX backend, which it is told through the environment, and leave that as it was.
 
     Raises TargetError where it was imported before with another one.
@@ -40,7 +40,7 @@ def _imported() -> Any:
     return keras
 
 
-keras = _imported()
+keras = imported()
 
 
 def __toise__(device: str | None) -> dict[str, Any]:  # noqa: N807 - the name that is asked for
