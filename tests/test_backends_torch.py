@@ -19,7 +19,7 @@ from toise.verdict import Violation
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
 from toise.arrays.torch_arrays import ALIGNED, TorchArrays  # noqa: E402 - needs torch
-from toise.backends import torch_adapter, torch_nn, torch_sdpa  # noqa: E402
+from toise.backends import compiler, torch_adapter, torch_compile, torch_flex, torch_nn, torch_sdpa  # noqa: E402
 from toise.backends.torch_adapter import MATMUL, PRODUCTS, SUMS, Flags, declarations  # noqa: E402
 
 F = torch.nn.functional
@@ -237,6 +237,50 @@ def test_modules_hold_the_weights_that_are_given():
     assert y.tolist() == [[1.0, -1.0]]
     assert not y.requires_grad
     assert torch_nn.slow.feed_forward(torch.tensor([[1.0, 2.0], [-1.0, 0.0]]), *ones).tolist() == [[10.0, 10.0], [1.0, 1.0]]
+
+
+@pytest.mark.filterwarnings("ignore")  # of Inductor's own imports
+@pytest.mark.skipif(bool(compiler()), reason="needs a C++ compiler")
+def test_what_is_compiled_is_one_graph_and_its_folder_is_put_away(monkeypatch):
+    """Without graph breaks, with no limit at which torch stops compiling, and with a cache of its own."""
+    monkeypatch.delenv(torch_compile.CACHE, raising=False)
+    x, limit = torch.tensor([[1.0, -1.0], [3.0, 1.0]]), torch._dynamo.config.recompile_limit  # noqa: SLF001
+    torch._dynamo.utils.counters.clear()  # noqa: SLF001
+
+    y = torch_compile.layer_norm(x, torch.ones(2), torch.zeros(2), eps=0.0)
+
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1  # noqa: SLF001
+    assert y.tolist() == [[1.0, -1.0], [1.0, -1.0]]
+    assert torch._dynamo.config.recompile_limit == limit  # noqa: SLF001
+    assert torch_compile.CACHE not in os.environ
+
+
+def test_a_limit_on_compiling_is_an_error(monkeypatch):
+    """Nothing runs as it is without a word: the backend compiles to nothing here, so that this costs little."""
+    monkeypatch.setattr(torch_compile, "LIMIT", 1)
+    graph = torch.compile(lambda x: x + 1, fullgraph=True, dynamic=True, backend="eager")
+    with torch_compile.compiling():
+        graph(torch.ones(2))
+        with pytest.raises(torch._dynamo.exc.FailOnRecompileLimitHit):  # noqa: SLF001
+            graph(torch.ones(2, dtype=torch.float64))
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without:UserWarning")
+def test_flex_attention_takes_a_mask_and_the_causal_order_together():
+    """Four axes alone; a query without keys gives zeros, and the causal order starts at the top left."""
+    x, mask = torch.ones(1, 1, 3, 2), torch.tensor([[False] * 3, [True] * 3, [False, True, True]])
+    v = torch.tensor([1.0, 2.0, 4.0]).view(1, 1, 3, 1).expand(-1, -1, -1, 2)
+
+    for options, means in (({}, [0, 7 / 3, 3]), ({"causal": True}, [0, 1.5, 3])):
+        y = torch_flex.attention(x, x, v, mask=mask, **options)
+        torch.testing.assert_close(y, torch.tensor(means).view(1, 1, 3, 1).expand(-1, -1, -1, 2))
+    assert torch_flex.attention(x[:, :, :1], x, v, causal=True).tolist() == [[[[1.0, 1.0]]]]
+    for options in ({}, {"causal": True}):
+        with pytest.raises(NotImplementedError, match="4D tensors"):
+            torch_flex.attention(x[0], x[0], v[0], **options)
+    for device in ("cpu", "cuda"):
+        assert torch_flex.compiled.__toise__(device)["dtypes"] == ["float32"]
+        assert torch_flex.declared(device)["attention"]["causal_alignment"] == "top-left"
 
 
 EVERY = [
