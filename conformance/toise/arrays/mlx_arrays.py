@@ -70,7 +70,7 @@ class MlxArrays(ThroughNumpy):
         array, mx = self.make(values, dtype), self._mx
         if array.ndim >= 2:
             yield "transposed", mx.contiguous(array.swapaxes(-1, -2)).swapaxes(-1, -2)
-        wide = mx.full((*array.shape[:-1], 2 * array.shape[-1] + 1), 3, dtype=array.dtype)
+        wide = mx.full((*array.shape[:-1], 2 * array.shape[-1] + 1), 3).astype(array.dtype)  # full has no bool
         wide[..., 1::2] = array
         yield "every second element of a larger array", wide[..., 1::2]
         if array.ndim and array.shape[0] > 1 and bool((array == array[:1]).all()):
