@@ -15,6 +15,7 @@ nox.options.default_venv_backend = "virtualenv"
 ROOT = Path(__file__).parent
 SOURCES = ("spec", "reference", "conformance")
 PINNED = ("-c", str(ROOT / "constraints.txt"))
+LIBRARIES = ("torch", "jax", "flax", "equinox", "keras", "onnx", "onnxruntime", "mlx", "transformers")
 OLDEST = ("numpy==2.0.*", "hypothesis==6.131.*", "pytest==8.2.*", "click==8.1.*", "rich==13.7.*")
 
 # What a page may get wrong, and what the build then says.  The first page is right: the others fail for their mistake.
@@ -47,6 +48,25 @@ def tests_oldest(session: nox.Session) -> None:
     """Run the tests with the oldest supported release of every dependency of the package."""
     session.install(".[test]", *OLDEST)
     session.run("pytest", "-n", "2", *session.posargs)
+
+
+@nox.session
+def backends(session: nox.Session) -> None:
+    """Judge the reference and torch in full, the lighter libraries at the smallest budget, and run the tests of their adapters."""
+    session.install(*PINNED, ".[test,onnxruntime,mlx]")
+    judge = ("python", str(ROOT / "benchmarks" / "conformance.py"), "-n", "2")
+    session.run(*judge, "reference", "torch")
+    session.run(*judge, "onnx-reference", "onnxruntime", "mlx", "--budget", "smoke")
+    session.run("pytest", "-n", "2", "tests/test_backends_onnx.py", "tests/test_backends_mlx.py", "tests/test_findings.py")
+
+
+@nox.session(default=False)
+def conformance(session: nox.Session) -> None:
+    """Judge every backend that has a name, write the results that the site shows, and hold what is broken to the findings."""
+    session.install(*PINNED, f".[test,{','.join(LIBRARIES)}]")
+    results = ROOT / "docs" / "results" / "conformance_cpu.json"
+    session.run("python", str(ROOT / "benchmarks" / "conformance.py"), "-n", "2", "--json", str(results), *session.posargs)
+    session.run("pytest", "-n", "2", *map(str, sorted(ROOT.glob("tests/test_backends*.py"))), "tests/test_findings.py")
 
 
 @nox.session(default=False)

@@ -272,15 +272,15 @@ def test_flex_attention_takes_a_mask_and_the_causal_order_together():
     v = torch.tensor([1.0, 2.0, 4.0]).view(1, 1, 3, 1).expand(-1, -1, -1, 2)
 
     for options, means in (({}, [0, 7 / 3, 3]), ({"causal": True}, [0, 1.5, 3])):
-        y = torch_flex.attention(x, x, v, mask=mask, **options)
+        y = torch_flex.eager.attention(x, x, v, mask=mask, **options)
         torch.testing.assert_close(y, torch.tensor(means).view(1, 1, 3, 1).expand(-1, -1, -1, 2))
-    assert torch_flex.attention(x[:, :, :1], x, v, causal=True).tolist() == [[[[1.0, 1.0]]]]
+    assert torch_flex.eager.attention(x[:, :, :1], x, v, causal=True).tolist() == [[[[1.0, 1.0]]]]
     for options in ({}, {"causal": True}):
         with pytest.raises(NotImplementedError, match="4D tensors"):
-            torch_flex.attention(x[0], x[0], v[0], **options)
+            torch_flex.eager.attention(x[0], x[0], v[0], **options)
     for device in ("cpu", "cuda"):
         assert torch_flex.compiled.__toise__(device)["dtypes"] == ["float32"]
-        assert torch_flex.declared(device)["attention"]["causal_alignment"] == "top-left"
+        assert torch_flex.eager.__toise__(device)["attention"]["causal_alignment"] == "top-left"
 
 
 EVERY = [

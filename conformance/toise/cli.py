@@ -173,9 +173,9 @@ def _judging(command: Callable[..., Any]) -> Callable[..., Any]:
 def check(
     context: click.Context, /, targets: tuple[str, ...], json_file: Path | None, junit_file: Path | None, **options: Any
 ) -> None:
-    """Judge TARGET: a file.py, a module, module:object, or the built-in torch or reference.
+    """Judge TARGET: a file.py, a module, module:object, or a name that `toise backends` lists, such as torch.
 
-    PROGRAM is judged as a target that speaks the protocol of the specification on its standard streams.
+    Several targets make one matrix. PROGRAM is judged as a target that speaks the protocol of the specification on its standard streams.
 
     Exit status: 0 passed, 1 not passed, 2 the command or the target cannot be used, or nothing is provided,
     3 Toise itself failed, 130 interrupted.

@@ -23,7 +23,9 @@ NO_BACKEND = "toise.suite needs a backend: pytest --pyargs toise.suite --toise-b
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options, the same as those of `toise check`."""
     group = parser.getgroup("toise", "Toise, the conformance suite for transformers")
-    group.addoption("--toise-backend", metavar="TARGET", help="file.py, module, module:object, torch or reference")
+    group.addoption(
+        "--toise-backend", metavar="TARGET", help="file.py, module, module:object, or a name that toise backends lists"
+    )
     group.addoption("--toise-dtype", metavar="a,b", default="", help="dtypes to judge at")
     group.addoption("--toise-device", metavar="D", help="for example cuda")
     group.addoption("--toise-budget", choices=("smoke", "standard", "thorough"), default="standard")

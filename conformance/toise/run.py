@@ -47,7 +47,7 @@ def verify(
     """Judge a target against the specification, and return the report.
 
     target         a module, an object, a mapping of callables, a path, or a string: file.py, module, module:object,
-                   torch, reference
+                   or a name that `toise backends` lists, such as torch
     operations     the operations to judge; None means all
     dtypes         "float64", "float32", "float16", "bfloat16"; None means those that the target declares, float32 if none
     device         for example "cuda"; None means the one that the target declares

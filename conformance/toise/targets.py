@@ -1,4 +1,4 @@
-"""How a backend is found: a file, a module, an object in a module, a mapping of callables, or a built-in name."""
+"""How a backend is found: a file, a module, an object in a module, a mapping of callables, or a name of its own."""
 
 from __future__ import annotations
 

@@ -125,8 +125,10 @@ _transformers = functools.partial(Adapter, extra="transformers", packages={"torc
 ADAPTERS: dict[str, Adapter] = {
     "reference": Adapter("reference", "the readable reference, in NumPy"),
     "torch": _torch("torch_adapter", "torch.nn.functional, with torch's defaults"),
-    "torch-tf32": _torch("torch_adapter:tf32", "the same, where matrix products may be in TF32"),
-    "torch-deterministic": _torch("torch_adapter:deterministic", "the same, deterministic, without reductions in a narrow dtype"),
+    "torch-tf32": _torch("torch_adapter:tf32", "torch.nn.functional, where matrix products may be in TF32"),
+    "torch-deterministic": _torch(
+        "torch_adapter:deterministic", "torch.nn.functional, deterministic, and no sums in a narrow dtype"
+    ),
     "torch-nn": _torch("torch_nn:fast", "modules of torch.nn, with their fast path"),
     "torch-nn-slow": _torch("torch_nn:slow", "modules of torch.nn, without their fast path"),
     "torch-sdpa-math": _torch("torch_sdpa:math", "scaled_dot_product_attention, by SDPBackend.MATH"),
@@ -135,15 +137,16 @@ ADAPTERS: dict[str, Adapter] = {
         "torch_sdpa:efficient", "scaled_dot_product_attention, by SDPBackend.EFFICIENT_ATTENTION", needs=cuda
     ),
     "torch-sdpa-cudnn": _torch("torch_sdpa:cudnn", "scaled_dot_product_attention, by SDPBackend.CUDNN_ATTENTION", needs=cuda),
-    "torch-compile": _torch("torch_compile", "torch.compile of the functional operations", needs=compiler),
-    "torch-flex": _torch("torch_flex", "FlexAttention, compiled", needs=compiler),
+    "torch-compile": _torch("torch_compile", "functions of torch.nn.functional, through torch.compile", needs=compiler),
+    "torch-flex": _torch("torch_flex:compiled", "flex_attention, through torch.compile", needs=compiler),
+    "torch-flex-eager": _torch("torch_flex:eager", "flex_attention, called as it is"),
     "jax": _jax("jax_adapter", "jax.nn and jax.numpy"),
     "flax": _flax("flax_adapter", "modules of flax.nnx"),
     "equinox": _equinox("equinox_adapter", "modules of equinox.nn"),
     "keras": _keras("keras_adapter", "layers of Keras on the JAX backend"),
     "onnx-reference": _onnx("onnx_adapter:reference", "models of ONNX operators, run by onnx.reference"),
-    "onnxruntime": _onnxruntime("onnx_adapter:runtime", "the same models, run by ONNX Runtime"),
+    "onnxruntime": _onnxruntime("onnx_adapter:runtime", "models of ONNX operators, run by ONNX Runtime"),
     "mlx": _mlx("mlx_adapter", "mlx.core.fast and mlx.nn"),
     "transformers": _transformers("transformers_adapter:sdpa", "attention functions, data collator and losses of Transformers"),
-    "transformers-eager": _transformers("transformers_adapter:eager", "the same, with eager attention"),
+    "transformers-eager": _transformers("transformers_adapter:eager", "those of Transformers, with eager attention"),
 }

@@ -1,13 +1,13 @@
 """`torch.nn.attention.flex_attention`, with the mask and the causal order as functions of the indices.
 
-As torch's own warning says, it is made to be compiled; called as it is, it computes the full matrix of scores, operation
-by operation.  This module calls it as it is, in every dtype, and so judges what the compiler starts from.
-`compiled` is the same through `torch.compile`.  It is compiled for each width, each scale, each mask, and each axis of length
-1: more than 110 seconds of processor time did not suffice for the smoke budget in float32, on a domain of few lengths.
+As torch's own warning says, it is made to be compiled: `compiled` is.  It is compiled for each width, each scale, each mask,
+and each axis of length 1, so that its domain is a few lengths.  `eager` calls it as it is: it computes the full matrix of
+scores, operation by operation, in every dtype, and is what the compiler starts from.
 """
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from torch.nn.attention.flex_attention import and_masks, create_block_mask, flex_attention
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
 
 
-def declared(device: str | None) -> dict[str, Any]:
+def _declared_eager(device: str | None) -> dict[str, Any]:
     """Return what is declared of attention, called as it is."""
     told = torch_adapter.declared(device)
     # Its documentation has the causal order as q_idx >= kv_idx, diagonal 0.  `math_attention`, in
@@ -44,9 +44,6 @@ def _declared_compiled(device: str | None) -> dict[str, Any]:
 
 def _shared(told: dict[str, Any]) -> dict[str, Any]:
     return {key: told[key] for key in ("version", "arrays")}
-
-
-__toise__ = declared
 
 
 def _by(flex: Callable[..., Any]) -> Callable[..., torch.Tensor]:
@@ -78,14 +75,5 @@ def _by(flex: Callable[..., Any]) -> Callable[..., torch.Tensor]:
     return attention
 
 
-attention = _by(flex_attention)
-
-
-class Compiled:
-    """`attention` through `torch.compile`."""
-
-    __toise__ = staticmethod(_declared_compiled)
-    attention = staticmethod(_by(through_inductor(flex_attention)))
-
-
-compiled = Compiled()
+eager = SimpleNamespace(__toise__=_declared_eager, attention=_by(flex_attention))
+compiled = SimpleNamespace(__toise__=_declared_compiled, attention=_by(through_inductor(flex_attention)))

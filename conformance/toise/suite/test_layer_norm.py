@@ -170,6 +170,8 @@ def test_a_small_spread_beside_a_large_mean_is_kept(backend, rows):
     # Of a long row the mean itself, and with it the radius, would be as far off as the numbers are from each other.
     large = max(16.0, min(large, power_of_two_within(1 / (d * sums.u))))
     y = backend.layer_norm(rows.x, rows.gamma, rows.beta, **rows.options)
+    if not np.isfinite(y.radius).any():
+        raise Irrelevant  # the squares of a long row may overflow beside no mean at all
     shifted = backend.layer_norm(rows.x + large, rows.gamma, rows.beta, **rows.options)
 
     assert_same(shifted, y)

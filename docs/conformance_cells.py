@@ -1,0 +1,127 @@
+"""What the cells of the pages on real implementations share: the backends, what became of them, and the findings."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from toise.backends import ADAPTERS
+from toise.overview import CONCEPTS, Cell
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent / "benchmarks"))
+
+from conformance import findings, places  # noqa: E402 - it stands beside the speed and the power
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TITLES = {concept: concept.replace("_", " ") for concept in CONCEPTS}
+
+
+def backends() -> str:
+    """Return the backends that have a name as a table, with what installs each."""
+    lines = ["| backend | what it calls | needs |", "|---|---|---|"]
+    for name, adapter in ADAPTERS.items():
+        needs = ", ".join(f"{package} {least}" for package, least in adapter.packages.items())
+        extra = f"`pip install 'toise[{adapter.extra}]'` ({needs} or later)" if adapter.extra else ""
+        lines.append(f"| `{name}` | {adapter.tells} | {extra} |")
+    return "\n".join(lines)
+
+
+def conformance(device: str) -> str:
+    """Return the published verdicts on one device: when and with what they were had, the matrix, and what was not there."""
+    results = json.loads((HERE / "results" / f"conformance_{device}.json").read_text(encoding="utf-8"))
+    first = next(iter(results["backends"].values()))["environment"]
+    date = max(each["date"] for each in results["backends"].values())
+    made = (
+        f"{date}, on {results['device']}, budget {results['budget']}, seed {results['seed']}. "
+        f"Toise {first['toise']}, specification {first['specification']}, Python {first['python']} on {first['platform']}, "
+        f"NumPy {first['numpy']}, Hypothesis {first['hypothesis']}."
+    )
+    told = [
+        made,
+        "",
+        "| backend | dtypes | " + " | ".join(TITLES.values()) + " |",
+        "|---|---|" + "---|" * len(TITLES),
+    ]
+    explained = {place: entry["slug"] for entry in findings() for place in places(entry)}
+    for target, backend in results["backends"].items():
+        version = f"{backend['name']} {backend['version']}".strip()
+        for at, (dtypes, cells) in enumerate(_lines(target, backend, explained)):
+            told.append(f"| {f'`{target}`<br>{version}' if at == 0 else ''} | {'<br>'.join(dtypes)} | {' | '.join(cells)} |")
+    told += ["", *(f"- `{target}` is not here: {reason}." for target, reason in results["unavailable"].items())]
+    return "\n".join(told)
+
+
+def _lines(target: str, backend: dict[str, Any], explained: dict[Any, str]) -> list[tuple[list[str], list[str]]]:
+    """Return the dtypes that have the same outcomes together, and these."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for line in backend["lines"]:
+        cells = tuple(_cell(line["cells"].get(concept), concept, target, line["dtype"], explained) for concept in CONCEPTS)
+        found.setdefault(cells, []).append(line["dtype"])
+    return [(dtypes, list(cells)) for cells, dtypes in found.items()]
+
+
+def _cell(cell: dict[str, Any] | None, concept: str, target: str, dtype: str, explained: dict[Any, str]) -> str:
+    """Return an outcome; one that is not well leads to the finding that explains it."""
+    text = str(Cell(**cell)) if cell else "-"
+    if text == "-" or text.startswith("PASS"):
+        return text.removesuffix(f" {cell['of']}/{cell['of']}") if cell else text
+    own = [
+        slug
+        for place, slug in explained.items()
+        if (place[0], place[3], place[4]) == (target, dtype, cell["outcome"]) and concept in _concepts(slug)
+    ]
+    return f"[{text}](findings.md#{own[0]})" if own else text
+
+
+def _concepts(slug: str) -> set[str]:
+    import toise_spec
+    from toise.operations import OPERATIONS
+
+    (entry,) = [each for each in findings() if each["slug"] == slug]
+    named = {
+        (toise_spec.requirement(id).slug, OPERATIONS[rows["operation"]].concept)
+        for rows in entry["rows"]
+        for id in rows["requirements"]
+    }
+    return {page if page in CONCEPTS else concept for page, concept in named}
+
+
+def all_findings() -> str:
+    """Return every finding, those of a library together."""
+    return "\n\n".join("\n".join(_finding(entry)) for entry in findings())
+
+
+def _finding(entry: dict[str, Any]) -> Iterator[str]:
+    yield f"## {entry['title']} {{ #{entry['slug']} }}"
+    yield ""
+    yield f"**{entry['library']} {entry['version']}.** {entry['why']}"
+    yield ""
+    yield "| | |"
+    yield "|---|---|"
+    for name in ("input", "got", "required"):
+        yield f"| {name} | {' '.join(entry[name].split())} |"
+    for rows in entry["rows"]:
+        targets = ", ".join(f"`{target}`" for target in rows["targets"])
+        requirements = ", ".join(_linked(id) for id in rows["requirements"])
+        yield f"| {rows['outcome']} | {requirements} · `{rows['operation']}` · {', '.join(rows['dtypes'])} · {targets} |"
+    if entry["declared"]:
+        yield f"| declared | {entry['declared']} |"
+    known = f"<{entry['upstream']}>" if entry["upstream"] else "no report is known"
+    yield f"| reported | {known} |"
+    yield f"| checked | {' '.join(entry['checked'].split())} |"
+    yield ""
+    yield '??? example "The check, as it runs in the tests"'
+    yield "    ```python"
+    yield from (f"    {line}".rstrip() for line in entry["code"].strip().splitlines())
+    yield "    ```"
+
+
+def _linked(id: str) -> str:
+    import toise_spec
+
+    return f"[{id}](spec/{toise_spec.requirement(id).slug}.md#{id})"
