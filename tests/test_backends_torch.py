@@ -318,7 +318,8 @@ def elsewhere(monkeypatch):
 
     class Device:
         @staticmethod
-        def synchronize():
+        def synchronize(device):
+            assert device == "cpu:0"
             counts["settled"] += 1
             if counts["fails"]:
                 raise RuntimeError(counts["fails"])

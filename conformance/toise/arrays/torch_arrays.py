@@ -74,7 +74,8 @@ class TorchArrays:
 
     def settle(self, result: Any) -> None:  # noqa: ARG002 - the device is one
         if self.device != "cpu":
-            self._torch.get_device_module(self.device).synchronize()
+            number = [self.device] if ":" in self.device else []  # mps has one, and takes none
+            self._torch.get_device_module(self.device).synchronize(*number)
 
     def numbers(self, array: Any) -> Array:
         host = array.detach().cpu().resolve_conj().resolve_neg()

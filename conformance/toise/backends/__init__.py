@@ -114,14 +114,14 @@ def require(target: str) -> None:
 
 
 _torch = functools.partial(Adapter, extra="torch", packages={"torch": "2.5"})
-_jax = functools.partial(Adapter, extra="jax", packages={"jax": "0.6"})
-_flax = functools.partial(Adapter, extra="flax", packages={"jax": "0.6", "flax": "0.10"})
-_equinox = functools.partial(Adapter, extra="equinox", packages={"jax": "0.6", "equinox": "0.12"})
-_keras = functools.partial(Adapter, extra="keras", packages={"jax": "0.6", "keras": "3.9"})
-_onnx = functools.partial(Adapter, extra="onnx", packages={"onnx": "1.19"})
-_onnxruntime = functools.partial(Adapter, extra="onnxruntime", packages={"onnx": "1.19", "onnxruntime": "1.23"})
-_mlx = functools.partial(Adapter, extra="mlx", packages={"mlx": "0.29"})
-_transformers = functools.partial(Adapter, extra="transformers", packages={"torch": "2.5", "transformers": "5.0"})
+_jax = functools.partial(Adapter, extra="jax", packages={"jax": "0.10"})
+_flax = functools.partial(Adapter, extra="flax", packages={"jax": "0.10", "flax": "0.12"})
+_equinox = functools.partial(Adapter, extra="equinox", packages={"jax": "0.10", "equinox": "0.13"})
+_keras = functools.partial(Adapter, extra="keras", packages={"jax": "0.10", "keras": "3.15"})
+_onnx = functools.partial(Adapter, extra="onnx", packages={"onnx": "1.22"})
+_onnxruntime = functools.partial(Adapter, extra="onnxruntime", packages={"onnx": "1.22", "onnxruntime": "1.23"})
+_mlx = functools.partial(Adapter, extra="mlx", packages={"mlx": "0.32"})
+_transformers = functools.partial(Adapter, extra="transformers", packages={"torch": "2.5", "transformers": "5.23"})
 ADAPTERS: dict[str, Adapter] = {
     "reference": Adapter("reference", "the readable reference, in NumPy"),
     "torch": _torch("torch_adapter", "torch.nn.functional, with torch's defaults"),
