@@ -52,7 +52,7 @@ def tests_oldest(session: nox.Session) -> None:
 
 @nox.session
 def backends(session: nox.Session) -> None:
-    """Judge the reference and torch in full, the lighter libraries at the smallest budget, and run the tests of their adapters."""
+    """Judge the reference and torch in full, the lighter libraries at the smallest budget, and test their adapters."""
     session.install(*PINNED, ".[test,onnxruntime,mlx]")
     judge = ("python", str(ROOT / "benchmarks" / "conformance.py"), "-n", "2")
     session.run(*judge, "reference", "torch")

@@ -7,7 +7,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import toise_spec
+from toise.arrays import DTYPES
 from toise.backends import ADAPTERS
+from toise.operations import OPERATIONS
 from toise.overview import CONCEPTS, Cell
 
 HERE = Path(__file__).parent
@@ -37,7 +40,7 @@ def conformance(device: str) -> str:
     first = next(iter(results["backends"].values()))["environment"]
     date = max(each["date"] for each in results["backends"].values())
     made = (
-        f"{date}, on {results['device']}, budget {results['budget']}, seed {results['seed']}. "
+        f"{date}, on {results['device']}, seed {results['seed']}. "
         f"Toise {first['toise']}, specification {first['specification']}, Python {first['python']} on {first['platform']}, "
         f"NumPy {first['numpy']}, Hypothesis {first['hypothesis']}."
     )
@@ -47,13 +50,25 @@ def conformance(device: str) -> str:
         "| backend | dtypes | " + " | ".join(TITLES.values()) + " |",
         "|---|---|" + "---|" * len(TITLES),
     ]
-    explained = {place: entry["slug"] for entry in findings() for place in places(entry)}
+    explained = _explained()
     for target, backend in results["backends"].items():
-        version = f"{backend['name']} {backend['version']}".strip()
+        version = f"{backend['name']} {backend['version']}".strip() + (" (smoke)" if backend["budget"] == "smoke" else "")
         for at, (dtypes, cells) in enumerate(_lines(target, backend, explained)):
             told.append(f"| {f'`{target}`<br>{version}' if at == 0 else ''} | {'<br>'.join(dtypes)} | {' | '.join(cells)} |")
     told += ["", *(f"- `{target}` is not here: {reason}." for target, reason in results["unavailable"].items())]
     return "\n".join(told)
+
+
+def _explained() -> dict[tuple[str, str, str, str], str]:
+    """Return the finding that explains an outcome of a concept at a dtype, by target; of several, that with the most rows."""
+    found: dict[tuple[str, str, str, str], list[str]] = {}
+    for entry in findings():
+        for target, operation, requirement, dtype, outcome in places(entry):
+            page = toise_spec.requirement(requirement).slug
+            concept = page if page in CONCEPTS else OPERATIONS[operation].concept
+            for each in (dtype,) if dtype in DTYPES else DTYPES:  # what has no floats counts for each dtype
+                found.setdefault((target, concept, each, outcome), []).append(entry["slug"])
+    return {place: max(slugs, key=slugs.count) for place, slugs in found.items()}
 
 
 def _lines(target: str, backend: dict[str, Any], explained: dict[Any, str]) -> list[tuple[list[str], list[str]]]:
@@ -69,26 +84,9 @@ def _cell(cell: dict[str, Any] | None, concept: str, target: str, dtype: str, ex
     """Return an outcome; one that is not well leads to the finding that explains it."""
     text = str(Cell(**cell)) if cell else "-"
     if text == "-" or text.startswith("PASS"):
-        return text.removesuffix(f" {cell['of']}/{cell['of']}") if cell else text
-    own = [
-        slug
-        for place, slug in explained.items()
-        if (place[0], place[3], place[4]) == (target, dtype, cell["outcome"]) and concept in _concepts(slug)
-    ]
-    return f"[{text}](findings.md#{own[0]})" if own else text
-
-
-def _concepts(slug: str) -> set[str]:
-    import toise_spec
-    from toise.operations import OPERATIONS
-
-    (entry,) = [each for each in findings() if each["slug"] == slug]
-    named = {
-        (toise_spec.requirement(id).slug, OPERATIONS[rows["operation"]].concept)
-        for rows in entry["rows"]
-        for id in rows["requirements"]
-    }
-    return {page if page in CONCEPTS else concept for page, concept in named}
+        return text.removesuffix(f" {cell['of']}/{cell['of']}") if cell else text  # all of them: no count
+    slug = explained.get((target, concept, dtype, cell["outcome"]))
+    return f"[{text}](findings.md#{slug})" if slug else text
 
 
 def all_findings() -> str:
@@ -110,7 +108,7 @@ def _finding(entry: dict[str, Any]) -> Iterator[str]:
         requirements = ", ".join(_linked(id) for id in rows["requirements"])
         yield f"| {rows['outcome']} | {requirements} · `{rows['operation']}` · {', '.join(rows['dtypes'])} · {targets} |"
     if entry["declared"]:
-        yield f"| declared | {entry['declared']} |"
+        yield f"| {'declared' if entry['rows'] else 'no row shows it'} | {entry['declared']} |"
     known = f"<{entry['upstream']}>" if entry["upstream"] else "no report is known"
     yield f"| reported | {known} |"
     yield f"| checked | {' '.join(entry['checked'].split())} |"
@@ -122,6 +120,4 @@ def _finding(entry: dict[str, Any]) -> Iterator[str]:
 
 
 def _linked(id: str) -> str:
-    import toise_spec
-
     return f"[{id}](spec/{toise_spec.requirement(id).slug}.md#{id})"

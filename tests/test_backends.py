@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -57,26 +58,42 @@ def test_a_library_that_is_too_old_is_named_with_what_is_required(adapter):
     assert message.endswith("; required: 99.1 or later: pip install 'toise[numpy]'")
 
 
-def test_a_version_with_a_suffix_is_read(adapter):
-    """2.13.0+cpu is 2.13.0, and a release candidate of what is required is taken."""
-    assert Adapter("reference", "", packages={"torch": "2.5"}).missing() == ""
+@pytest.mark.parametrize("version", ["2.13.0+cpu", "2.5", "2.5.0rc1", "3.0.dev20260101"])
+def test_a_version_with_a_suffix_is_read(monkeypatch, version):
+    """A release candidate of what is required is taken."""
+    monkeypatch.setattr(backends, "installed", lambda package: version)
+
+    assert Adapter("reference", "", packages={"any": "2.5"}).missing() == ""
+
+
+def test_a_version_that_is_no_number_is_too_old(monkeypatch):
+    """Nobody can tell what it is."""
+    monkeypatch.setattr(backends, "installed", lambda package: "made at home")
+
+    assert Adapter("reference", "", packages={"any": "2.5"}).missing().startswith("too old: any made at home")
+
+
+def test_a_library_that_breaks_when_it_is_asked_is_not_available(adapter):
+    """As a torch that cannot be imported, asked for a CUDA device."""
+    with pytest.raises(Unavailable, match=r"^mine: cannot be imported: ZeroDivisionError"):
+        load(adapter("reference", needs=lambda: 1 / 0))
 
 
 def test_a_library_that_cannot_be_imported_is_named_with_its_error(adapter):
     """Whatever the import raises is the reason."""
-    with pytest.raises(Unavailable, match="^mine: cannot be imported: ModuleNotFoundError"):
+    with pytest.raises(Unavailable, match=r"^mine: cannot be imported: ModuleNotFoundError"):
         load(adapter("nowhere"))
 
 
 def test_what_else_is_needed_is_told(adapter):
     """As a CUDA device, or a compiler."""
-    with pytest.raises(Unavailable, match="^mine: needs a moon$"):
+    with pytest.raises(Unavailable, match=r"^mine: needs a moon$"):
         load(adapter("reference", needs=lambda: "needs a moon"))
 
 
 def test_verify_refuses_what_cannot_be_had(adapter):
     """As a TargetError, like any target that cannot be used."""
-    with pytest.raises(TargetError, match="^mine: needs a moon$"):
+    with pytest.raises(TargetError, match=r"^mine: needs a moon$"):
         package.verify(adapter("reference", needs=lambda: "needs a moon"))
 
 
@@ -236,7 +253,9 @@ def test_a_package_brings_its_backend(toise, installed, monkeypatch):
 
     listed, judged = toise("backends"), toise("check", "my-kernels", "--budget", "smoke")
 
-    assert any(line.split()[0] == "my-kernels" and line.rstrip().endswith("available") for line in listed.stdout.splitlines() if line)
+    assert any(
+        line.split()[0] == "my-kernels" and line.rstrip().endswith("available") for line in listed.stdout.splitlines() if line
+    )
     assert judged.returncode == 0, judged.stdout + judged.stderr
     assert judged.stdout.startswith("my-kernels · my_kernels 1.0 · numpy arrays on cpu\n")
     assert " PASS" in judged.stdout
@@ -271,5 +290,44 @@ def test_declarations_may_depend_on_the_device():
 
 def test_declarations_that_raise_are_refused():
     """With one line."""
-    with pytest.raises(TargetError, match="^mapping: __toise__ cannot be had: ZeroDivisionError: division by zero$"):
+    with pytest.raises(TargetError, match=r"^mapping: __toise__ cannot be had: ZeroDivisionError: division by zero$"):
         load({"layer_norm": len, "__toise__": lambda device: 1 / 0})
+
+
+def test_what_holds_in_part_has_a_star():
+    """The reason stands in the report of the target alone."""
+    (line,) = lines([row(reason="in part: no such option"), row("LN-2")])
+
+    assert str(line.cells["layer_norm"]) == "PASS* 2/2"
+
+
+@pytest.fixture
+def entries(monkeypatch):
+    """Return a function that has packages bring these backends, as pairs of a name and a module."""
+
+    def bring(*pairs):
+        found = [metadata.EntryPoint(name, value, backends.GROUP) for name, value in pairs]
+        monkeypatch.setattr(backends.metadata, "entry_points", lambda group: found)
+        backends.brought_along.cache_clear()
+
+    yield bring
+    monkeypatch.undo()
+    backends.brought_along.cache_clear()
+
+
+def test_a_name_that_two_packages_bring_is_refused_where_it_is_asked_for(entries):
+    """And nowhere else."""
+    entries(("twice", "toise_reference"), ("twice", "elsewhere"), ("once", "toise_reference"))
+
+    with pytest.raises(Unavailable, match=r"^twice: is brought along by 2 packages, as toise_reference and elsewhere"):
+        load("twice")
+    assert load("once").operations
+    assert load("reference").operations
+
+
+def test_a_package_cannot_take_the_name_of_an_adapter(entries):
+    """What torch means does not depend on what is installed."""
+    entries(("reference", "elsewhere"))
+
+    assert load("reference").declarations.name == "toise_reference"
+    assert backends.brought_along() == {}

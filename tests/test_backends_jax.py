@@ -12,6 +12,7 @@ import types
 import numpy as np
 import pytest
 from misbehaviours import judged
+from toise.backends import ADAPTERS
 from toise.errors import TargetError, Unsupported
 from toise.targets import load
 
@@ -39,8 +40,8 @@ with_attention = pytest.mark.parametrize("name", ["jax", "flax", "keras"])
 
 def adapter(name):
     """Return an adapter as a target, or skip where its library is missing."""
-    pytest.importorskip(name, reason=f"needs {name}: pip install 'toise[{name}]'") if name != "keras" else None
-    pytest.importorskip("keras", reason="needs keras") if name == "keras" and "keras" in sys.modules else None
+    if reason := ADAPTERS[name].missing():
+        pytest.skip(reason)
     return load(name)
 
 

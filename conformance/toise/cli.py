@@ -175,7 +175,8 @@ def check(
 ) -> None:
     """Judge TARGET: a file.py, a module, module:object, or a name that `toise backends` lists, such as torch.
 
-    Several targets make one matrix. PROGRAM is judged as a target that speaks the protocol of the specification on its standard streams.
+    Several targets make one matrix. PROGRAM is judged as a target that speaks the protocol of the specification on its
+    standard streams.
 
     Exit status: 0 passed, 1 not passed, 2 the command or the target cannot be used, or nothing is provided,
     3 Toise itself failed, 130 interrupted.
@@ -478,9 +479,9 @@ def backends() -> None:
         table.add_column(title, no_wrap=title == "name", overflow="fold")
     for name, adapter in ADAPTERS.items():
         table.add_row(name, adapter.tells, adapter.missing() or f"available{adapter.versions()}")
-    for name, entry in brought_along().items():
-        package = f"{entry.dist.name} {entry.dist.version}" if entry.dist else ""
-        table.add_row(name, f"brought along by {package}", "available")
+    for name, entries in brought_along().items():
+        packages = " and ".join(f"{entry.dist.name} {entry.dist.version}" for entry in entries if entry.dist)
+        table.add_row(name, f"brought along by {packages}", "available" if len(entries) == 1 else "one of them too many")
     _console().print(table)
 
 

@@ -28,14 +28,17 @@ class Cell:
     outcome   the worst outcome
     count     how many rows have it
     of        how many rows there are, NOT APPLICABLE apart
+    in_part   whether some of those that pass were tried in part
     """
 
     outcome: str
     count: int
     of: int
+    in_part: bool = False
 
     def __str__(self) -> str:
-        return "-" if self.outcome in ABSENT else f"{self.outcome} {self.count}/{self.of}"
+        star = "*" if self.in_part and self.outcome == "PASS" else ""
+        return "-" if self.outcome in ABSENT else f"{self.outcome}{star} {self.count}/{self.of}"
 
 
 @dataclass(frozen=True)
@@ -65,12 +68,18 @@ def concept_of(row: Row) -> str:
 
 
 def _cells(rows: list[Row]) -> dict[str, Cell]:
-    found: dict[str, list[str]] = {}
+    found: dict[str, list[Row]] = {}
     for row in rows:
-        found.setdefault(concept_of(row), []).append(row.outcome)
-    return {concept: _cell(outcomes) for concept, outcomes in found.items()}
+        found.setdefault(concept_of(row), []).append(row)
+    return {concept: _cell(own) for concept, own in found.items()}
 
 
-def _cell(outcomes: list[str]) -> Cell:
+def _cell(rows: list[Row]) -> Cell:
+    outcomes = [row.outcome for row in rows]
     worst = min(outcomes, key=OUTCOMES.index)
-    return Cell(worst, outcomes.count(worst), sum(outcome != "NOT APPLICABLE" for outcome in outcomes))
+    return Cell(
+        worst,
+        outcomes.count(worst),
+        sum(outcome != "NOT APPLICABLE" for outcome in outcomes),
+        any(row.outcome == "PASS" and row.reason for row in rows),
+    )

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toise.arrays import array_type
-from toise.backends import ADAPTERS, brought_along, is_known, require
+from toise.backends import ADAPTERS, UNIMPORTABLE, brought_along, is_known, one_of, require
 from toise.declarations import parse
 from toise.errors import TargetError, Unavailable, text_of
 from toise.operations import OPERATIONS
@@ -145,7 +145,7 @@ def _find(target: str) -> object:
     if is_known(target):
         require(target)
         try:
-            return _import(target, ADAPTERS[target].load if target in ADAPTERS else brought_along()[target].load)
+            return _import(target, ADAPTERS[target].load if target in ADAPTERS else one_of(brought_along()[target]).load)
         except TargetError as error:
             raise Unavailable(target, str(error).removeprefix(f"{target} ")) from None
     if ".py:" in target:
@@ -212,7 +212,7 @@ def _import(target: str, load: Callable[[], object]) -> object:
             ),
             "",
         )
-        raise TargetError(f"{target} cannot be imported: {type(error).__name__}: {text_of(error)}{where}") from None
+        raise TargetError(f"{target} {UNIMPORTABLE}: {type(error).__name__}: {text_of(error)}{where}") from None
 
 
 def _called(name: str, function: Callable[[], Any]) -> Any:

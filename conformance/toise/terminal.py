@@ -37,7 +37,10 @@ NUMBERS_SHOWN = 24
 GAP, LEAST_TITLE = 2, 12
 # From the strictest to the widest; integers and booleans are not rounded.
 ORDER = ("EXACT", *CLASSES)
-OVERVIEW_LEGEND = "PASS 30/31: 30 of 31 hold, and the others are NOT PROVIDED; FAIL 2/31: 2 of 31 fail; -: NOT PROVIDED; one target alone shows all"
+OVERVIEW_LEGEND = (
+    "PASS 30/31: 30 of 31 hold, and the others are NOT PROVIDED; FAIL 2/31: 2 of 31 fail; -: NOT PROVIDED; "
+    "*: some hold in part; one target alone shows all, with the reasons"
+)
 PRECISION_LEGEND = (
     "passes: the strictest class in which nothing that was tried fails, none where no class is known to hold every failure; "
     "uses: the largest error of what passes, as a share of what the declared class allows"
@@ -80,25 +83,26 @@ def _print_failures(report: Report, console: Console) -> None:
 
 def print_overview(reports: Sequence[Report], unavailable: Mapping[str, str], console: Console) -> None:
     """Print one matrix of all targets: concept by backend, dtype and device."""
-    shown = {report.target: lines(report.results) for report in reports}
-    places = [(line.dtype, line.device) for found in shown.values() for line in found]
+    shown = [(report.target, lines(report.results)) for report in reports]
+    every = [line for _, found in shown for line in found]
+    places = [(line.dtype, line.device) for line in every]
     wide = [max((len(part) for part in column), default=0) for column in zip(*places, strict=True)]
-    columns = [concept for concept in CONCEPTS if any(concept in line.cells for found in shown.values() for line in found)]
+    columns = [concept for concept in CONCEPTS if any(concept in line.cells for line in every)]
     titles = {concept: concept.split("_") for concept in columns}
-    texts = {c: [str(line.cells[c]) for found in shown.values() for line in found if c in line.cells] for c in columns}
+    texts = {c: [str(line.cells[c]) for line in every if c in line.cells] for c in columns}
     widths = {c: max(map(len, (*titles[c], *texts[c]))) for c in columns}
     start = " " * (GAP + sum(wide) + GAP * len(wide))
     for at in range(max(map(len, titles.values()), default=0)):
         words = (f"{(titles[c][at] if at < len(titles[c]) else ''):<{widths[c]}}" for c in columns)
         console.print(Text(start + (" " * GAP).join(words).rstrip(), style="bold"), soft_wrap=True)
-    for target, found in shown.items():
+    for target, found in shown:
         console.print(Text(target, style="bold"), soft_wrap=True)
         for line in found:
             told = Text("".join(" " * GAP + f"{part:<{w}}" for part, w in zip((line.dtype, line.device), wide, strict=True)))
             for concept in columns:
                 cell = line.cells.get(concept)
                 told.append(" " * GAP)
-                told.append(f"{str(cell or ''):<{widths[concept]}}", style=COLOURS[cell.outcome] if cell else "")
+                told.append(f"{cell or ''!s:<{widths[concept]}}", style=COLOURS[cell.outcome] if cell else "")
             told.rstrip()
             console.print(told, soft_wrap=True)
     console.print(Text(OVERVIEW_LEGEND), soft_wrap=True)

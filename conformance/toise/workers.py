@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any
 
-from toise.backends import is_known, require
+from toise.backends import UNIMPORTABLE, is_known, require
 from toise.errors import TargetError, ToiseError, Unavailable
 from toise.isolation import Isolation
 from toise.processes import die_with_parent, named
@@ -56,8 +56,10 @@ class Job:
         try:
             return isolation.load(self.target, device=self.device, require_class=self.require_class, workers=self.workers)
         except TargetError as error:
-            reason = str(error).removeprefix(f"{self.target} ")
-            raise Unavailable(self.target, reason) if known else error from None
+            reason = str(error).removeprefix(f"{self.target}: {self.target}: ")
+            if not (known and reason.startswith(UNIMPORTABLE)):
+                raise
+            raise Unavailable(self.target, reason) from None
 
     @classmethod
     def from_json(cls, told: dict[str, Any]) -> Job:

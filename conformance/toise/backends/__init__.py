@@ -12,18 +12,15 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from toise.errors import TargetError, Unavailable
+from toise.errors import TargetError, Unavailable, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 # The entry points by which a package brings its own backends.
 GROUP = "toise.backends"
-
-
-def nothing() -> str:
-    """Return no reason: there is nothing more to need."""
-    return ""
+# How a reason begins where a library is there and cannot be imported.
+UNIMPORTABLE = "cannot be imported"
 
 
 def cuda() -> str:
@@ -50,10 +47,14 @@ class Adapter:
     """What of Toise to install for it."""
     packages: Mapping[str, str] = field(default_factory=dict)
     """The oldest version of each package that it works with."""
-    needs: Callable[[], str] = nothing
+    needs: Callable[[], str] | None = None
+    """Says what else it needs and is not here, such as a device."""
 
     def missing(self) -> str:
-        """Say why it cannot be used here; empty if nothing speaks against it.  Its library is not imported for that."""
+        """Say why it cannot be used here; empty if nothing speaks against it.
+
+        The library is not imported for that, but where `needs` asks it.
+        """
         install = f"pip install 'toise[{self.extra}]'"
         for package, least in self.packages.items():
             version = installed(package)
@@ -61,7 +62,10 @@ class Adapter:
                 return f"not installed: {install}"
             if _parts(version) < _parts(least):
                 return f"too old: {package} {version}; required: {least} or later: {install}"
-        return self.needs()
+        try:
+            return self.needs() if self.needs else ""
+        except Exception as error:  # noqa: BLE001 - a library that is broken may raise anything
+            return f"{UNIMPORTABLE}: {type(error).__name__}: {text_of(error)}"
 
     def versions(self) -> str:
         """Return the versions of its packages, as a list stands behind a word."""
@@ -83,23 +87,32 @@ def installed(package: str) -> str | None:
 
 
 def _parts(version: str) -> tuple[int, ...]:
-    """Return the numbers of a release: those of 2.13.0+cpu are 2, 13 and 0."""
-    from packaging.version import Version
+    """Return the numbers of a release: those of 2.13.0+cpu are 2, 13 and 0, and of a version that is no number none."""
+    from packaging.version import InvalidVersion, Version
 
-    return Version(version).release
+    try:
+        return Version(version).release
+    except InvalidVersion:
+        return ()
 
 
 @functools.cache
-def brought_along() -> dict[str, metadata.EntryPoint]:
-    """Return the backends that installed packages bring, by name.  Raises TargetError if two bring the same."""
-    found: dict[str, metadata.EntryPoint] = {}
+def brought_along() -> dict[str, list[metadata.EntryPoint]]:
+    """Return the backends that installed packages bring, by name, without those that have the name of an adapter."""
+    found: dict[str, list[metadata.EntryPoint]] = {}
     for entry in metadata.entry_points(group=GROUP):
-        if entry.name in found and found[entry.name].value != entry.value:
-            raise TargetError(
-                f"two packages bring a backend {entry.name}: {found[entry.name].value} and {entry.value}; uninstall one of them"
-            )
-        found[entry.name] = entry
-    return found
+        others = found.setdefault(entry.name, [])
+        if entry.name not in ADAPTERS and entry.value not in [other.value for other in others]:
+            others.append(entry)
+    return {name: entries for name, entries in found.items() if entries}
+
+
+def one_of(entries: list[metadata.EntryPoint]) -> metadata.EntryPoint:
+    """Return the only one of a name.  Raises TargetError if there are several."""
+    if len(entries) > 1:
+        values = " and ".join(entry.value for entry in entries)
+        raise TargetError(f"is brought along by {len(entries)} packages, as {values}; uninstall one of them")
+    return entries[0]
 
 
 def is_known(target: str) -> bool:

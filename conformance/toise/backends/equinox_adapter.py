@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import equinox as eqx
 import jax
 
-from toise.backends.jax_parts import compiled, spread
+from toise.backends.jax_parts import EAGER, compiled, products, spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,18 +19,14 @@ if TYPE_CHECKING:
 
 def __toise__(device: str | None) -> dict[str, Any]:  # noqa: N807 - the name that is asked for
     """Declare what Equinox computes on a device."""
-    # Each array that a line of Equinox names is in the dtype, but for the softmax of the scores, which is in float32.
-    eager = {"bfloat16": "EAGER", "float16": "EAGER"}
-    # jax.default_matmul_precision: on a GPU the default lets products of float32 matrices be in TF32.
-    products = {"float32": "TF32"} if device and device.startswith(("gpu", "cuda")) else {}
     return {
         "name": "equinox.nn",
         "version": eqx.__version__,
         "arrays": "jax",
         "dtypes": ["float32", "float64", "bfloat16", "float16"],
         # dot_product_attention_weights in equinox/nn/_attention.py fills with the least number of the dtype.
-        "multi_head_attention": {"empty_row": "mean", "precision": {**eager, **products}},
-        "feed_forward": {"precision": {**eager, **products}},
+        "multi_head_attention": {"empty_row": "mean", "precision": {**EAGER, **products(device)}},
+        "feed_forward": {"precision": {**EAGER, **products(device)}},
         # LayerNorm.__call__ in equinox/nn/_normalisation.py computes in float32 at least.
         "layer_norm": {},
     }

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from toise.backends.jax_parts import compiled, spread
+from toise.backends.jax_parts import EAGER, compiled, products, spread
 from toise.errors import Unsupported
 
 # It has no types.
@@ -22,10 +22,6 @@ optax: Any = importlib.import_module("optax")
 
 def __toise__(device: str | None) -> dict[str, Any]:  # noqa: N807 - the name that is asked for
     """Declare what Flax computes on a device."""
-    # Each array that a line of Flax or optax names is in the dtype of the call.
-    eager = {"bfloat16": "EAGER", "float16": "EAGER"}
-    # jax.default_matmul_precision: on a GPU the default lets products of float32 matrices be in TF32.
-    products = {"float32": "TF32"} if device and device.startswith(("gpu", "cuda")) else {}
     # nnx.dot_product_attention hands all on to jax.nn.dot_product_attention, whose choices these are.
     choices = {"causal_alignment": "top-left", "empty_row": "mean"}
     return {
@@ -33,13 +29,13 @@ def __toise__(device: str | None) -> dict[str, Any]:  # noqa: N807 - the name th
         "version": flax.__version__,
         "arrays": "jax",
         "dtypes": ["float32", "float64", "bfloat16", "float16"],
-        "attention": {**choices, "precision": products},
-        "multi_head_attention": {**choices, "precision": {**eager, **products}},
-        "feed_forward": {"precision": {**eager, **products}},
+        "attention": {**choices, "precision": products(device)},
+        "multi_head_attention": {**choices, "precision": {**EAGER, **products(device)}},
+        "feed_forward": {"precision": {**EAGER, **products(device)}},
         # _compute_stats in flax/nnx/nn/normalization.py: "Computes in float32 precision for stability in half precision".
         "layer_norm": {},
-        "mlm_loss": {"precision": eager},
-        "sequence_log_prob": {"precision": eager},
+        "mlm_loss": {"precision": EAGER},
+        "sequence_log_prob": {"precision": EAGER},
     }
 
 

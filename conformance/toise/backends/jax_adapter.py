@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from toise.backends.jax_parts import compiled, folded, mlm_corrupt, spread, wide
+from toise.backends.jax_parts import EAGER, compiled, folded, mlm_corrupt, products, spread, wide
 from toise.errors import Unsupported
 
 if TYPE_CHECKING:
@@ -32,10 +32,6 @@ __all__ = [
 
 def __toise__(device: str | None) -> dict[str, Any]:  # noqa: N807 - the name that is asked for
     """Declare what JAX computes on a device."""
-    # Each array that a line of JAX names is in the dtype, and jnp.sum, jnp.mean and `@` add in float32.
-    eager = {"bfloat16": "EAGER", "float16": "EAGER"}
-    # jax.default_matmul_precision: on a GPU the default lets products of float32 matrices be in TF32.
-    products = {"float32": "TF32"} if device and device.startswith(("gpu", "cuda")) else {}
     choices = {
         # _get_causal_mask in jax/_src/nn/functions.py: tril(ones(T, S)).
         "causal_alignment": "top-left",
@@ -48,13 +44,13 @@ def __toise__(device: str | None) -> dict[str, Any]:  # noqa: N807 - the name th
         "arrays": "jax",
         "dtypes": ["float32", "float64", "bfloat16", "float16"],
         # _dot_product_attention_core: scores and softmax in float32, weights in the dtype of k.
-        "attention": {**choices, "precision": products},
-        "multi_head_attention": {**choices, "precision": {**eager, **products}},
-        "feed_forward": {"precision": {**eager, **products}},
-        "layer_norm": {"precision": eager},
+        "attention": {**choices, "precision": products(device)},
+        "multi_head_attention": {**choices, "precision": {**EAGER, **products(device)}},
+        "feed_forward": {"precision": {**EAGER, **products(device)}},
+        "layer_norm": {"precision": EAGER},
         "causal_mask": {"causal_alignment": "bottom-right"},
-        "mlm_loss": {"precision": eager},
-        "sequence_log_prob": {"precision": eager},
+        "mlm_loss": {"precision": EAGER},
+        "sequence_log_prob": {"precision": EAGER},
     }
 
 

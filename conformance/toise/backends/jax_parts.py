@@ -13,9 +13,19 @@ import jax.numpy as jnp
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+# Each array that a line of a library names is in the dtype of the call; jnp.sum, jnp.mean and `@` add in float32.
+EAGER = {"bfloat16": "EAGER", "float16": "EAGER"}
 # JAX compiles a program for each shape, and keeps thousands of them.
 MOST_PROGRAMS = 1000
 _PROGRAMS: set[tuple[object, ...]] = set()
+
+
+def products(device: str | None) -> dict[str, str]:
+    """Return the precision of what multiplies matrices of float32: on a GPU, by default, in TF32.
+
+    The documentation of `jax.lax.Precision` has that of DEFAULT.
+    """
+    return {"float32": "TF32"} if jax.devices(device)[0].platform == "gpu" else {}
 
 
 def double(array: jax.Array) -> contextlib.AbstractContextManager[object]:
@@ -29,7 +39,8 @@ def wide(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def call(*data: Any, **options: Any) -> Any:
         shapes = tuple((thing.shape, str(thing.dtype)) for thing in (*data, *options.values()) if isinstance(thing, jax.Array))
-        _make_room((function, shapes, tuple(options)))
+        plain = tuple((name, thing) for name, thing in options.items() if not isinstance(thing, jax.Array))
+        _make_room((function, shapes, plain))
         with double(data[0]):
             return function(*data, **options)
 

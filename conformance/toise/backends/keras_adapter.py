@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from toise.backends.jax_parts import compiled, folded, spread, wide
+from toise.backends.jax_parts import EAGER, compiled, folded, products, spread, wide
 from toise.errors import TargetError, Unsupported
 
 if TYPE_CHECKING:
@@ -45,10 +45,6 @@ keras = imported()
 
 def __toise__(device: str | None) -> dict[str, Any]:  # noqa: N807 - the name that is asked for
     """Declare what Keras computes on a device."""
-    # Each array that a line of Keras names is in the dtype of the call.
-    eager = {"bfloat16": "EAGER", "float16": "EAGER"}
-    # jax.default_matmul_precision: on a GPU the default lets products of float32 matrices be in TF32.
-    products = {"float32": "TF32"} if device and device.startswith(("gpu", "cuda")) else {}
     # dot_product_attention in keras/src/backend/jax/nn.py hands all on to jax.nn.dot_product_attention.
     choices = {"causal_alignment": "top-left", "empty_row": "mean"}
     return {
@@ -57,15 +53,15 @@ def __toise__(device: str | None) -> dict[str, Any]:  # noqa: N807 - the name th
         "arrays": "jax",
         # BIT64_TO_BIT32_DTYPE in keras/src/backend/common/dtypes.py: on JAX the result type of float64 is float32.
         "dtypes": ["float32", "bfloat16", "float16"],
-        "attention": {**choices, "precision": products},
-        "multi_head_attention": {**choices, "precision": {**eager, **products}},
-        "feed_forward": {"precision": {**eager, **products}},
+        "attention": {**choices, "precision": products(device)},
+        "multi_head_attention": {**choices, "precision": {**EAGER, **products(device)}},
+        "feed_forward": {"precision": {**EAGER, **products(device)}},
         # _layer_normalization in keras/src/ops/nn.py: "Computes in at least float32 precision".
         "layer_norm": {},
         # Loss.__call__ in keras/src/losses/loss.py converts to floatx, float32; apply_mask divides without NaN.
         "mlm_loss": {"loss_dtype": "float32", "nothing_selected": "zero"},
         # In keras/src/backend/jax/nn.py log_softmax is in the dtype, and the one-hot rows that it meets are of float32.
-        "sequence_log_prob": {"loss_dtype": "float32", "precision": eager},
+        "sequence_log_prob": {"loss_dtype": "float32", "precision": EAGER},
     }
 
 

@@ -257,11 +257,11 @@ def sequence_log_prob(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tenso
 
 
 @contextlib.contextmanager
-def allowing_tf32() -> Iterator[None]:
-    """Let matrix products in float32 round their operands to TF32, where the device has that."""
+def tf32_allowed(*, allowed: bool) -> Iterator[None]:
+    """Let matrix products in float32 round their operands to TF32, where the device has that, or keep them from it."""
     name = "fp32_precision" if hasattr(MATMUL, "fp32_precision") else "allow_tf32"  # the new name, since 2.9
     before = getattr(MATMUL, name)
-    setattr(MATMUL, name, "tf32" if name == "fp32_precision" else True)
+    setattr(MATMUL, name, allowed if name == "allow_tf32" else "tf32" if allowed else "ieee")
     try:
         yield
     finally:
@@ -270,7 +270,7 @@ def allowing_tf32() -> Iterator[None]:
 
 @contextlib.contextmanager
 def deterministically() -> Iterator[None]:
-    """Refuse kernels that are not deterministic, and reductions in a narrow dtype.
+    """Refuse kernels that are not deterministic, TF32, and reductions in a narrow dtype.
 
     cuBLAS reads the variable when a thread first uses it, and torch refuses its products where it is not set:
     https://docs.pytorch.org/docs/stable/generated/torch.use_deterministic_algorithms.html
@@ -284,7 +284,8 @@ def deterministically() -> Iterator[None]:
         torch.set_deterministic_debug_mode("error")
         for name in SUMS:
             setattr(MATMUL, name, False)
-        yield
+        with tf32_allowed(allowed=False):
+            yield
     finally:
         for name, before in sums.items():
             setattr(MATMUL, name, before if len(before) > 1 else before[0])
@@ -314,18 +315,16 @@ def _within(context: Callable[[], AbstractContextManager[None]], function: Calla
 
 
 def _in_tf32(device: str | None) -> dict[str, Any]:
-    """Return the declarations with TF32 for every matrix product in float32, also where the device computes without it."""
+    """Return the declarations with TF32 for every matrix product in float32, where the device has it."""
     told = declarations(device, dataclasses.replace(Flags.now(), tf32=True))
-    for name in PRODUCTS:
-        told[name]["precision"]["float32"] = "TF32"
     return {**told, "name": "torch.nn.functional with TF32"}
 
 
 def _deterministic(device: str | None) -> dict[str, Any]:
-    """Return the declarations without reductions in a narrow dtype."""
-    told = declarations(device, dataclasses.replace(Flags.now(), narrow_sums=False))
+    """Return the declarations without TF32 and reductions in a narrow dtype."""
+    told = declarations(device, dataclasses.replace(Flags.now(), tf32=False, narrow_sums=False))
     return {**told, "name": "torch.nn.functional, deterministic"}
 
 
-tf32 = Within(allowing_tf32, _in_tf32)
+tf32 = Within(functools.partial(tf32_allowed, allowed=True), _in_tf32)
 deterministic = Within(deterministically, _deterministic)

@@ -7,15 +7,13 @@
 from __future__ import annotations
 
 import importlib
-import os
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
-
-os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is downloaded
 
 import torch
 import transformers
 
+from toise.backends import torch_adapter
 from toise.errors import Unsupported
 
 if TYPE_CHECKING:
@@ -41,22 +39,30 @@ class Backend:
     """The operations, with one of the attention functions."""
 
     def __init__(self, implementation: str) -> None:
-        narrow = "FUSED" if implementation == "sdpa" else "EAGER"
-        eager = {"bfloat16": "EAGER", "float16": "EAGER"}
         self.implementation = implementation
-        self.__toise__ = {
+
+    def __toise__(self, device: str | None) -> dict[str, Any]:
+        """Return what is declared on a device: what torch may round in its products there, it may round here."""
+        narrow = "FUSED" if self.implementation == "sdpa" else "EAGER"
+        eager = {"bfloat16": "EAGER", "float16": "EAGER"}
+        of_torch = torch_adapter.declared(device)
+        multiplied = {key: of_torch["feed_forward"][key] for key in ("precision", "traits") if key in of_torch["feed_forward"]}
+        tf32 = {key: kind for key, kind in multiplied["precision"].items() if key == "float32"}
+        eagerly = {"precision": {**eager, **tf32}, "traits": multiplied.get("traits", [])}
+        implementation = self.implementation
+        return {
             "name": f"transformers ({implementation})",
             "version": transformers.__version__,
             "arrays": "torch",
-            "dtypes": ["float32", "float64", "bfloat16", "float16"],
+            "dtypes": of_torch["dtypes"],
             "attention": {
                 # create_causal_mask counts the queries from the length of the cache: the last one sees every key.
                 "causal_alignment": "bottom-right",
                 "empty_row": EMPTY_ROW[implementation],
-                "precision": {"bfloat16": narrow, "float16": narrow},
+                **(eagerly if narrow == "EAGER" else {"precision": {"bfloat16": narrow, "float16": narrow, **tf32}}),
             },
-            "multi_head_attention": {"empty_row": EMPTY_ROW[implementation], "precision": eager},
-            "feed_forward": {"precision": eager},
+            "multi_head_attention": {"empty_row": EMPTY_ROW[implementation], **eagerly},
+            "feed_forward": eagerly,
             # ForMaskedLMLoss and ForCausalLMLoss in loss/loss_utils.py begin with logits.float().
             "mlm_loss": {"loss_dtype": "float32"},
             # One number for the whole batch: a batch of one sequence has its own.
@@ -76,7 +82,8 @@ class Backend:
         """Call the attention function as a layer does: [batch, heads, rows, features] in, [batch, rows, heads, features] out."""
         q4, k4, v4 = (x.reshape(x.shape[:-2].numel(), 1, *x.shape[-2:]) for x in (q, k, v))
         made = self.mask(q, k, mask, causal=causal)
-        if causal and made is None and scale is not None and scale <= 0 and q.shape[-2] > 1:
+        on_cpu = q.device.type == "cpu"
+        if causal and made is None and scale is not None and scale <= 0 and q.shape[-2] > 1 and on_cpu:
             # It is left to is_causal of torch, which masks before it scales (seen in torch 2.13.0).
             raise Unsupported("on a CPU, scaled_dot_product_attention with is_causal gives NaN for a scale of 0 or less")
         layer = SimpleNamespace(is_causal=causal, num_key_value_groups=1, training=False)
@@ -142,6 +149,10 @@ class Backend:
         seed: int,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Call `DataCollatorForLanguageModeling`, which makes -100 of the labels that are not asked for."""
+        if not tokens.shape[:-1].numel():
+            raise Unsupported(
+                "DataCollatorForLanguageModeling takes a list of rows, and a list of none does not say how long they are"
+            )
         collator = collators.DataCollatorForLanguageModeling(
             Tokenizer(mask_id, vocab_size, frozenset(special_ids)), mlm_probability=rate, seed=seed
         )
