@@ -13,15 +13,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from toise.backends import torch_adapter
 from toise.errors import Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-Tensor = torch.Tensor
 
 
 class Modules:
