@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -91,17 +92,20 @@ def _cell(cell: dict[str, Any] | None, concept: str, target: str, dtype: str, ex
 
 def all_findings() -> str:
     """Return every finding, those of a library together."""
-    return "\n\n".join("\n".join(_finding(entry)) for entry in findings())
+    parts = []
+    for library, entries in itertools.groupby(findings(), key=lambda entry: entry["library"]):
+        parts += [f"## {library}", *("\n".join(_finding(entry)) for entry in entries)]
+    return "\n\n".join(parts)
 
 
 def _finding(entry: dict[str, Any]) -> Iterator[str]:
-    yield f"## {entry['title']} {{ #{entry['slug']} }}"
+    yield f"### {entry['title']} {{ #{entry['slug']} }}"
     yield ""
     yield f"**{entry['library']} {entry['version']}.** {entry['why']}"
     yield ""
-    yield "| | |"
+    yield f"| input | {' '.join(entry['input'].split())} |"
     yield "|---|---|"
-    for name in ("input", "got", "required"):
+    for name in ("got", "required"):
         yield f"| {name} | {' '.join(entry[name].split())} |"
     for rows in entry["rows"]:
         targets = ", ".join(f"`{target}`" for target in rows["targets"])

@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
+from toise.errors import Unsupported, text_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 # Each array that a line of a library names is in the dtype of the call; jnp.sum, jnp.mean and `@` add in float32.
 EAGER = {"bfloat16": "EAGER", "float16": "EAGER"}
+# What JAX says of matrix products that a device does not have, as those of float16 that add in float32 on a CPU (in 0.10.2).
+REFUSAL = "is not supported by dot_general on"
 # JAX compiles a program for each shape, and keeps thousands of them.
 MOST_PROGRAMS = 1000
 _PROGRAMS: set[tuple[object, ...]] = set()
@@ -42,7 +46,12 @@ def wide(function: Callable[..., Any]) -> Callable[..., Any]:
         plain = tuple((name, thing) for name, thing in options.items() if not isinstance(thing, jax.Array))
         _make_room((function, shapes, plain))
         with double(data[0]):
-            return function(*data, **options)
+            try:
+                return function(*data, **options)
+            except ValueError as error:
+                if REFUSAL not in str(error):
+                    raise
+                raise Unsupported(text_of(error)) from None
 
     return call
 
