@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import types
 from importlib import metadata
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -11,7 +12,7 @@ import pytest
 import toise as package
 from toise import backends
 from toise.backends import ADAPTERS, Adapter
-from toise.errors import TargetError, Unavailable
+from toise.errors import TargetError, Unavailable, Unsupported
 from toise.overview import Cell, lines
 from toise.report import Row
 from toise.targets import load
@@ -254,7 +255,7 @@ def test_a_package_brings_its_backend(toise, installed, monkeypatch):
     listed, judged = toise("backends"), toise("check", "my-kernels", "--budget", "smoke")
 
     assert any(
-        line.split()[0] == "my-kernels" and line.rstrip().endswith("available") for line in listed.stdout.splitlines() if line
+        line.split()[0] == "my-kernels" and line.rstrip().endswith("installed") for line in listed.stdout.splitlines() if line
     )
     assert judged.returncode == 0, judged.stdout + judged.stderr
     assert judged.stdout.startswith("my-kernels · my_kernels 1.0 · numpy arrays on cpu\n")
@@ -331,3 +332,79 @@ def test_a_package_cannot_take_the_name_of_an_adapter(entries):
 
     assert load("reference").declarations.name == "toise_reference"
     assert backends.brought_along() == {}
+
+
+RIGHT = """
+    import toise_reference
+
+    def layer_norm(x, gamma, beta, *, eps=1e-5):
+        return toise_reference.layer_norm(x, gamma, beta, eps=eps)
+"""
+
+
+def test_a_crash_among_several_targets_leaves_no_green_file(toise, backend_file, tmp_path):
+    """What was not judged stands in both files, and not as well."""
+    crash = backend_file("import os\n\ndef layer_norm(x, gamma, beta, *, eps=1e-5):\n    os.abort()\n", "crash.py")
+    files = ("--json", tmp_path / "report.json", "--junitxml", tmp_path / "report.xml")
+
+    done = toise("check", backend_file(RIGHT), crash, "reference", *SMOKE, *files)
+
+    assert done.returncode == 1
+    reports = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["reports"]
+    assert [each["complete"] for each in reports] == [True, False, False]
+    assert [each["passed"] for each in reports] == [True, False, False]
+    suites = list(ET.parse(tmp_path / "report.xml").getroot())
+    assert [suite.get("errors") for suite in suites] == ["0", "1", "1"]
+
+
+def test_of_several_targets_the_worst_counts(toise, backend_file):
+    """A failure weighs more than a target that provides nothing."""
+    wrong = backend_file("def layer_norm(x, gamma, beta, *, eps=1e-5):\n    return x\n", "wrong.py")
+    lacking = backend_file("def feed_forward(x, w1, b1, w2, b2):\n    return x\n", "lacking.py")
+    only = ("--budget", "smoke", "-k", "LN-1")
+
+    assert toise("check", lacking, *only).returncode == 2
+    assert toise("check", lacking, wrong, *only).returncode == 1
+    assert toise("check", lacking, backend_file(RIGHT), *only).returncode == 2
+
+
+def test_what_is_not_judged_yet_is_told(toise, backend_file):
+    """After Ctrl-C, in the matrix: a backend that interrupts the run stands for it."""
+    interrupting = backend_file(
+        """
+        import os, signal, time
+        def layer_norm(x, gamma, beta, *, eps=1e-5):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+        """
+    )
+
+    done = toise("check", interrupting, "reference", *SMOKE)
+
+    assert done.returncode == 130, done.stdout + done.stderr
+    assert "reference  NOT JUDGED" in done.stdout
+
+
+def test_the_two_files_are_not_one(toise, tmp_path):
+    """The second would be written over the first."""
+    done = toise("check", "reference", "--json", tmp_path / "one", "--junitxml", tmp_path / "one")
+
+    assert done.returncode == 2
+    assert "name the same file" in done.stderr
+
+
+def test_a_package_says_that_it_cannot_be_had_on_a_device(entries, monkeypatch):
+    """By what `__toise__` raises."""
+    module = types.ModuleType("mine_on_a_moon")
+
+    def declared(device):
+        raise Unsupported("needs a moon")
+
+    module.layer_norm, module.__toise__ = len, declared
+    monkeypatch.setitem(sys.modules, "mine_on_a_moon", module)
+    entries(("moon", "mine_on_a_moon"))
+
+    with pytest.raises(Unavailable, match=r"^moon: needs a moon$"):
+        load("moon")
+    with pytest.raises(TargetError, match=r"^mine_on_a_moon: needs a moon$"):
+        load(module)

@@ -182,27 +182,35 @@ def check(
     3 Toise itself failed, 130 interrupted.
 
     It is 0 if at least one MUST passed, nothing failed, and nothing is NOT RUN for lack of examples or since too
-    many elements are excused. What your own selection excludes does not count.
+    many elements are excused. What your own selection excludes does not count. Of several targets the worst counts,
+    in the order 130, 1, 2, 0; one that is NOT AVAILABLE does not.
     """
     from toise.junit import to_junit
     from toise.report import to_json
     from toise.terminal import print_briefly, print_overview, print_report
 
+    if json_file and json_file == junit_file:
+        raise click.UsageError("--json and --junitxml name the same file")
     files = [(path, render) for path, render in ((json_file, to_json), (junit_file, to_junit)) if path]
     for path, _ in files:
         _writable(path)
     console = _console()
-    reports: list[Report] = []
     with _found(targets, options) as found:
         several = len(found.targets) + len(found.unavailable) > 1
-        for report in _judge(found, options):
-            reports.append(report)
+        reports: list[Report] = []
+        for reports, report in _judge(found, options):
             for path, render in files:
                 path.write_text(render(reports, found.unavailable), encoding="utf-8")
-            (print_briefly if several else print_report)(report, console)
+            if report:
+                (print_briefly if several else print_report)(report, console)
     if several:
         print_overview(reports, found.unavailable, console)
-    context.exit(max((report.exit_code for report in reports), default=2))
+    context.exit(_worst(reports))
+
+
+def _worst(reports: list[Report]) -> int:
+    """Return the exit status of several targets: one that failed weighs more than one that provides nothing."""
+    return min((report.exit_code for report in reports), key=(130, 1, 2, 0).index)
 
 
 @toise.command(cls=WithProgram)
@@ -264,15 +272,15 @@ def precision(context: click.Context, /, targets: tuple[str, ...], **options: An
     # What takes no floating-point numbers has no precision.
     options["operations"] = options["operations"] or tuple(name for name, each in OPERATIONS.items() if not each.dtype)
     console = _console()
-    codes = []
     options = {"select": "", "require_class": None, "strict": False, **options}
     with _found(targets, options) as found:
-        for report in _judge(found, options):
-            print_precision(report, console)
-            codes.append(report.exit_code)
+        reports: list[Report] = []
+        for reports, report in _judge(found, options):  # noqa: B007 - the last of them decide
+            if report:
+                print_precision(report, console)
     for target, reason in found.unavailable.items():
         console.print(f"NOT AVAILABLE  {target}: {reason}", soft_wrap=True, markup=False)
-    context.exit(max(codes, default=2))
+    context.exit(_worst(reports))
 
 
 @dataclass(frozen=True)
@@ -309,8 +317,11 @@ def _found(targets: tuple[str, ...], options: dict[str, Any]) -> Iterator[Found]
         yield found
 
 
-def _judge(found: Found, options: dict[str, Any]) -> Iterator[Report]:
-    """Yield the report of each target, up to one that was interrupted."""
+def _judge(found: Found, options: dict[str, Any]) -> Iterator[tuple[list[Report], Report | None]]:
+    """Yield the reports of all targets, those that are not judged yet without rows and not complete, and that which is new.
+
+    There is none at first.  The last is one that was interrupted, if one was.
+    """
     from toise.run import assemble, plan
     from toise.selection import selection
 
@@ -319,11 +330,13 @@ def _judge(found: Found, options: dict[str, Any]) -> Iterator[Report]:
     plans = [
         plan(target, operations=options["operations"], dtypes=options["dtypes"], select=wanted) for _, target in found.targets
     ]
-    for (job, target), (units, excluded) in zip(found.targets, plans, strict=True):
+    reports = [assemble(target, (), (), settings, complete=False) for _, target in found.targets]
+    yield reports, None
+    for at, ((job, target), (units, excluded)) in enumerate(zip(found.targets, plans, strict=True)):
         rows = _rows(job, target, units)
-        complete = len(rows) == len(units)
-        yield assemble(target, rows, excluded, settings, complete=complete)
-        if not complete:
+        reports[at] = assemble(target, rows, excluded, settings, complete=len(rows) == len(units))
+        yield reports, reports[at]
+        if not reports[at].complete:
             return
 
 
@@ -481,7 +494,7 @@ def backends() -> None:
         table.add_row(name, adapter.tells, adapter.missing() or f"available{adapter.versions()}")
     for name, entries in brought_along().items():
         packages = " and ".join(f"{entry.dist.name} {entry.dist.version}" for entry in entries if entry.dist)
-        table.add_row(name, f"brought along by {packages}", "available" if len(entries) == 1 else "one of them too many")
+        table.add_row(name, f"brought along by {packages}", "installed" if len(entries) == 1 else "one of them too many")
     _console().print(table)
 
 

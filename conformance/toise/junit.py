@@ -29,11 +29,14 @@ def to_junit(reports: list[Report], unavailable: Mapping[str, str]) -> str:
             root,
             "testsuite",
             name=report.target,
-            tests=str(len(rows)),
+            tests=str(len(rows) + (not report.complete)),
             failures=str(sum(_kind(row, report) == "failure" for row in rows)),
-            errors=str(sum(_kind(row, report) == "error" for row in rows)),
+            errors=str(sum(_kind(row, report) == "error" for row in rows) + (not report.complete)),
             skipped=str(sum(_kind(row, report) == "skipped" for row in rows)),
         )
+        if not report.complete:
+            cut = ET.SubElement(suite, "testcase", classname="toise", name=report.target)
+            ET.SubElement(cut, "error", type="INCOMPLETE", message="INCOMPLETE: the run ended before all was judged")
         properties = ET.SubElement(suite, "properties")
         for name, value in (*report.environment.items(), *report.settings.items(), ("complete", report.complete)):
             ET.SubElement(properties, "property", name=f"toise.{name}", value=str(value))

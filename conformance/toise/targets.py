@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from toise.arrays import array_type
 from toise.backends import ADAPTERS, UNIMPORTABLE, brought_along, is_known, one_of, require
 from toise.declarations import parse
-from toise.errors import TargetError, Unavailable, text_of
+from toise.errors import TargetError, Unavailable, Unsupported, text_of
 from toise.operations import OPERATIONS
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
     from toise.arrays import ArrayType
     from toise.declarations import Declarations
+
+
+X64 = "JAX computes in float64 where jax_enable_x64 is set, and else gives float32: set JAX_ENABLE_X64=1, or jax.enable_x64(True)"
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,12 @@ def load(
         given["arrays"] = "torch"
         notes = ("arrays: torch, because the functions' module imports torch and not numpy",)
     notes += tuple(_misnamed(operations))
+    if (
+        "float64" in given.get("dtypes", ())
+        and given.get("arrays") == "jax"
+        and not (isinstance(target, str) and is_known(target))
+    ):
+        notes += (X64,)
     try:
         declarations = parse(given)
         arrays = array_type(declarations.arrays, device or declarations.device)
@@ -216,10 +225,13 @@ def _import(target: str, load: Callable[[], object]) -> object:
 
 
 def _called(name: str, function: Callable[[], Any]) -> Any:
+    """Ask what a target declares.  Raises Unavailable where one that has a name says that it cannot be had."""
     try:
         return function()
     except KeyboardInterrupt:
         raise
+    except Unsupported as error:
+        raise (Unavailable(name, text_of(error)) if is_known(name) else TargetError(f"{name}: {text_of(error)}")) from None
     except BaseException as error:  # noqa: BLE001 - a target's own code may raise anything
         raise TargetError(f"{name}: __toise__ cannot be had: {type(error).__name__}: {text_of(error)}") from None
 

@@ -95,8 +95,9 @@ def print_overview(reports: Sequence[Report], unavailable: Mapping[str, str], co
     for at in range(max(map(len, titles.values()), default=0)):
         words = (f"{(titles[c][at] if at < len(titles[c]) else ''):<{widths[c]}}" for c in columns)
         console.print(Text(start + (" " * GAP).join(words).rstrip(), style="bold"), soft_wrap=True)
-    for target, found in shown:
-        console.print(Text(target, style="bold"), soft_wrap=True)
+    for report, (target, found) in zip(reports, shown, strict=True):
+        cut = "" if report.complete else "  INCOMPLETE" if report.results else "  NOT JUDGED"
+        console.print(Text.assemble((target, "bold"), (cut, "bold red")), soft_wrap=True)
         for line in found:
             told = Text("".join(" " * GAP + f"{part:<{w}}" for part, w in zip((line.dtype, line.device), wide, strict=True)))
             for concept in columns:
@@ -405,7 +406,9 @@ def _verdict(report: Report) -> Text:
     numbers = {**report.counts, "NOT RUN": report.counts["NOT RUN"] - excluded, "excluded": excluded}
     counts = " · ".join(f"{count} {name}" for name, count in numbers.items() if count)
     word = "INCOMPLETE" if not report.complete else "PASSED" if report.passed else "NOT PASSED"
-    return Text.assemble((word, "bold green" if report.passed else "bold red"), f"  {counts}")
+    musts = any(row.outcome == "PASS" and row.level == "MUST" for row in report.results)
+    why = "" if report.passed or musts or not report.complete else "  no MUST passed"
+    return Text.assemble((word, "bold green" if report.passed else "bold red"), f"  {counts}{why}")
 
 
 def _shown(part: Any) -> str:

@@ -1,79 +1,66 @@
-"""`torch.nn.attention.flex_attention`, with the mask and the causal order as functions of the indices.
+"""`torch.nn.attention.flex_attention` through `torch.compile`, with the mask and the causal order as functions of the indices.
 
-As torch's own warning says, it is made to be compiled: `compiled` is.  It is compiled for each width, each scale, each mask,
-and each axis of length 1, so that its domain is a few lengths.  `eager` calls it as it is: it computes the full matrix of
-scores, operation by operation, in every dtype, and is what the compiler starts from.
+It is compiled for each width, each scale, each mask, and each axis of length 1, so that its domain is a few lengths.
+Calls with something to hide and calls without are two functions, as one model makes one of them: where one function makes
+both, torch 2.13.0 may raise a TypeError of its own (https://github.com/pytorch/pytorch/pull/184793).
 """
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from torch.nn.attention.flex_attention import and_masks, create_block_mask, flex_attention
 
 from toise.backends import torch_adapter
-from toise.backends.torch_compile import compiled as through_inductor
+from toise.backends.torch_compile import compiled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import torch
 
 
-def _declared_eager(device: str | None) -> dict[str, Any]:
-    """Return what is declared of attention, called as it is."""
-    told = torch_adapter.declared(device)
-    # Its documentation has the causal order as q_idx >= kv_idx, diagonal 0.  `math_attention`, in
-    # torch/_higher_order_ops/flex_attention.py, has float32 scores at least, and multiplies weights and v in the dtype.
-    attention = {**told["attention"], "traits": told["feed_forward"].get("traits", [])}
-    return {**_shared(told), "name": "flex_attention, not compiled", "dtypes": told["dtypes"], "attention": attention}
-
-
-def _declared_compiled(device: str | None) -> dict[str, Any]:
-    """Return what is declared of attention through Inductor."""
+def __toise__(device: str | None) -> dict[str, Any]:  # noqa: N807 - the name that is asked for
+    """Return what is declared of attention, and the domain."""
     told = torch_adapter.declared(device)
     domain = {"rank": [4], "d_k": [4, 16], "d_v": [4], "n": [2, 3, 17], "m": [2, 3, 4, 6, 17, 34]}
     return {
-        **_shared(told),
-        "name": "flex_attention, compiled",
+        "name": "flex_attention",
+        "version": told["version"],
+        "arrays": told["arrays"],
         "dtypes": ["float32"],
         "attention": {**told["attention"], "domain": domain},
     }
 
 
-def _shared(told: dict[str, Any]) -> dict[str, Any]:
-    return {key: told[key] for key in ("version", "arrays")}
+@compiled
+def _plain(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float | None) -> Any:
+    return flex_attention(q, k, v, scale=scale)
 
 
-def _by(flex: Callable[..., Any]) -> Callable[..., torch.Tensor]:
-    def attention(
-        q: torch.Tensor,
-        k: torch.Tensor,
-        v: torch.Tensor,
-        *,
-        mask: torch.Tensor | None = None,
-        causal: bool = False,
-        scale: float | None = None,
-    ) -> torch.Tensor:
-        """Call `flex_attention` with a block mask, if there is anything to hide."""
-        hides: list[Any] = []
-        if mask is not None:
-            allowed = mask.expand(*q.shape[:-1], k.shape[-2])
-            hides.append(lambda b, h, i, j: allowed[b, h, i, j])
-        if causal:
-            hides.append(lambda b, h, i, j: i >= j)
-        if not hides:
-            return flex(q, k, v, scale=scale)
-        if q.ndim != 4:
-            raise NotImplementedError("NYI: query, key, and value must be 4D tensors")  # flex_attention's own words
-        entries, heads = q.shape[:2] if mask is not None else (None, None)
-        n, m = q.shape[-2], k.shape[-2]
-        block_mask = create_block_mask(and_masks(*hides), entries, heads, n, m, device=str(q.device))
-        return flex(q, k, v, block_mask=block_mask, scale=scale)
-
-    return attention
+@compiled
+def _hiding(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float | None, block_mask: Any) -> Any:
+    return flex_attention(q, k, v, scale=scale, block_mask=block_mask)
 
 
-eager = SimpleNamespace(__toise__=_declared_eager, attention=_by(flex_attention))
-compiled = SimpleNamespace(__toise__=_declared_compiled, attention=_by(through_inductor(flex_attention)))
+def attention(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    *,
+    mask: torch.Tensor | None = None,
+    causal: bool = False,
+    scale: float | None = None,
+) -> torch.Tensor:
+    """Call `flex_attention` with a block mask, if there is anything to hide."""
+    hides: list[Any] = []
+    if mask is not None:
+        allowed = mask.expand(*q.shape[:-1], k.shape[-2])
+        hides.append(lambda b, h, i, j: allowed[b, h, i, j])
+    if causal:  # diagonal 0, as its documentation has it
+        hides.append(lambda b, h, i, j: i >= j)
+    if not hides:
+        return _plain(q, k, v, scale)
+    if q.ndim != 4:
+        raise NotImplementedError("NYI: query, key, and value must be 4D tensors")  # flex_attention's own words
+    entries, heads = q.shape[:2] if mask is not None else (None, None)
+    n, m = q.shape[-2], k.shape[-2]
+    return _hiding(q, k, v, scale, create_block_mask(and_masks(*hides), entries, heads, n, m, device=str(q.device)))
