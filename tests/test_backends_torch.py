@@ -274,7 +274,7 @@ def test_a_limit_on_compiling_is_an_error(monkeypatch):
 def test_flex_attention_takes_a_mask_and_the_causal_order_together():
     """Four axes alone; a query without keys gives zeros, and the causal order starts at the top left."""
     x, mask = torch.ones(1, 1, 3, 4), torch.tensor([[False] * 3, [True] * 3, [False, True, True]])
-    v = torch.tensor([1.0, 2.0, 4.0]).view(1, 1, 3, 1).expand(-1, -1, -1, 4)
+    v = torch.tensor([1.0, 2.0, 4.0]).view(1, 1, 3, 1).repeat(1, 1, 1, 4)
 
     y = torch_flex.attention(x, x.clone(), v, mask=mask, causal=True)
 
