@@ -406,8 +406,9 @@ def _verdict(report: Report) -> Text:
     numbers = {**report.counts, "NOT RUN": report.counts["NOT RUN"] - excluded, "excluded": excluded}
     counts = " · ".join(f"{count} {name}" for name, count in numbers.items() if count)
     word = "INCOMPLETE" if not report.complete else "PASSED" if report.passed else "NOT PASSED"
-    musts = any(row.outcome == "PASS" and row.level == "MUST" for row in report.results)
-    why = "" if report.passed or musts or not report.complete else "  no MUST passed"
+    # What is not passed though nothing is broken has nothing to show for it.
+    proven = {row.outcome for row in report.results if not row.excluded} - {"NOT PROVIDED", "NOT APPLICABLE"}
+    why = "  no MUST passed" if report.complete and not report.passed and proven == {"PASS"} else ""
     return Text.assemble((word, "bold green" if report.passed else "bold red"), f"  {counts}{why}")
 
 
