@@ -83,7 +83,7 @@ def _lines(target: str, backend: dict[str, Any], explained: dict[Any, str]) -> l
 
 def _cell(cell: dict[str, Any] | None, concept: str, target: str, dtype: str, explained: dict[Any, str]) -> str:
     """Return an outcome; one that is not well leads to the finding that explains it."""
-    text = str(Cell(**cell)) if cell else "-"
+    text = str(Cell(cell["outcome"], cell["count"], cell["of"])) if cell else "-"
     if text == "-" or text.startswith("PASS"):
         return text.removesuffix(f" {cell['of']}/{cell['of']}") if cell else text  # all of them: no count
     slug = explained.get((target, concept, dtype, cell["outcome"]))
