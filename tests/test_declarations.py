@@ -90,7 +90,7 @@ REFUSED = [
     ({"rms_norm": {}}, "'rms_norm'", "layer_norm"),
     ({"causal_alignment": "top-left"}, "'causal_alignment'", "attention"),
     ({5: "torch"}, "5", "arrays"),
-    ({"arrays": "jax"}, "'jax'", "numpy, torch"),
+    ({"arrays": "cupy"}, "'cupy'", "numpy, torch"),
     ({"arrays": None}, "None", "numpy, torch"),
     ({"arrays": ["numpy"]}, "['numpy']", "numpy, torch"),
     ({"dtypes": "float32"}, "'float32'", "a list"),

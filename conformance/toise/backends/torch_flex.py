@@ -1,8 +1,9 @@
 """`torch.nn.attention.flex_attention` through `torch.compile`, with the mask and the causal order as functions of the indices.
 
 It is compiled for each width, each scale, each mask, and each axis of length 1, so that its domain is a few lengths.
-Calls with something to hide and calls without are two functions, as one model makes one of them: where one function makes
-both, torch 2.13.0 may raise a TypeError of its own (https://github.com/pytorch/pytorch/pull/184793).
+Calls with a mask, calls with the causal order alone and calls without either are three functions, as one model makes one of
+them: where one function makes all, torch 2.13.0 may raise a TypeError of its own
+(https://github.com/pytorch/pytorch/pull/184793).
 """
 
 from __future__ import annotations
@@ -37,7 +38,12 @@ def _plain(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float | Non
 
 
 @compiled
-def _hiding(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float | None, block_mask: Any) -> Any:
+def _ordered(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float | None, block_mask: Any) -> Any:
+    return flex_attention(q, k, v, scale=scale, block_mask=block_mask)
+
+
+@compiled
+def _masked(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float | None, block_mask: Any) -> Any:
     return flex_attention(q, k, v, scale=scale, block_mask=block_mask)
 
 
@@ -63,4 +69,5 @@ def attention(
         raise NotImplementedError("NYI: query, key, and value must be 4D tensors")  # flex_attention's own words
     entries, heads = q.shape[:2] if mask is not None else (None, None)
     n, m = q.shape[-2], k.shape[-2]
-    return _hiding(q, k, v, scale, create_block_mask(and_masks(*hides), entries, heads, n, m, device=str(q.device)))
+    block_mask = create_block_mask(and_masks(*hides), entries, heads, n, m, device=str(q.device))
+    return (_ordered if mask is None else _masked)(q, k, v, scale, block_mask)
