@@ -21,12 +21,12 @@ from typing import Any
 
 from toise.backends import ADAPTERS
 from toise.overview import lines
-from toise.report import Row
+from toise.report import ABSENT, Row
 
 DOCS = Path(__file__).parent.parent / "docs"
 # What compiles a program for each shape is judged by the fixed list alone: half a minute to a quarter of an hour each.
 SMOKE = ("jax", "flax", "equinox", "keras", "torch-compile", "torch-flex")
-WELL = ("PASS", "NOT PROVIDED", "NOT APPLICABLE")
+WELL = ("PASS", *ABSENT)
 # What makes a row one of a finding's: the requirement and the operation at a dtype, and what became of it.
 Place = tuple[str, str, str, str, str]
 

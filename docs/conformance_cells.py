@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import toise_spec
 from toise.arrays import DTYPES
 from toise.backends import ADAPTERS
-from toise.operations import OPERATIONS
-from toise.overview import CONCEPTS, Cell
+from toise.overview import CONCEPTS, Cell, concept_of
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "benchmarks"))
@@ -65,10 +64,8 @@ def _explained() -> dict[tuple[str, str, str, str], str]:
     found: dict[tuple[str, str, str, str], list[str]] = {}
     for entry in findings():
         for target, operation, requirement, dtype, outcome in places(entry):
-            page = toise_spec.requirement(requirement).slug
-            concept = page if page in CONCEPTS else OPERATIONS[operation].concept
             for each in (dtype,) if dtype in DTYPES else DTYPES:  # what has no floats counts for each dtype
-                found.setdefault((target, concept, each, outcome), []).append(entry["slug"])
+                found.setdefault((target, concept_of(requirement, operation), each, outcome), []).append(entry["slug"])
     return {place: max(slugs, key=slugs.count) for place, slugs in found.items()}
 
 

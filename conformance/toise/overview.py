@@ -9,7 +9,7 @@ import toise_spec
 
 from toise.arrays import DTYPES
 from toise.operations import OPERATIONS
-from toise.report import OUTCOMES
+from toise.report import ABSENT, OUTCOMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from toise.report import Row
 
 CONCEPTS = tuple(dict.fromkeys(operation.concept for operation in OPERATIONS.values()))
-# What says nothing about a backend: it has not what would be judged.
-ABSENT = ("NOT PROVIDED", "NOT APPLICABLE")
 
 
 @dataclass(frozen=True)
@@ -61,16 +59,16 @@ def lines(rows: Iterable[Row]) -> list[Line]:
     ]
 
 
-def concept_of(row: Row) -> str:
+def concept_of(requirement: str, operation: str) -> str:
     """Return the concept that a requirement is about; a general one is about that of the operation."""
-    slug = toise_spec.requirement(row.requirement).slug
-    return slug if slug in CONCEPTS else OPERATIONS[row.operation].concept
+    slug = toise_spec.requirement(requirement).slug
+    return slug if slug in CONCEPTS else OPERATIONS[operation].concept
 
 
 def _cells(rows: list[Row]) -> dict[str, Cell]:
     found: dict[str, list[Row]] = {}
     for row in rows:
-        found.setdefault(concept_of(row), []).append(row)
+        found.setdefault(concept_of(row.requirement, row.operation), []).append(row)
     return {concept: _cell(own) for concept, own in found.items()}
 
 

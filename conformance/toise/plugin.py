@@ -102,7 +102,7 @@ class Session:
         from dataclasses import asdict
 
         from toise.quiet import quiet
-        from toise.report import BROKEN
+        from toise.report import ABSENT, BROKEN
         from toise.run import judge_unit
         from toise.terminal import failure_text
 
@@ -113,7 +113,7 @@ class Session:
             pytest.fail(failure_text(row), pytrace=False)
         if row.outcome == "NOT RUN":
             pytest.fail(f"NOT RUN {row.requirement}: {row.reason}", pytrace=False)
-        if row.outcome in ("NOT PROVIDED", "NOT APPLICABLE"):
+        if row.outcome in ABSENT:
             pytest.skip(f"{row.outcome}: {row.reason}")
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:

@@ -30,6 +30,8 @@ FORMAT_VERSION = 0
 OUTCOMES = ("PROTOCOL ERROR", "CRASH", "TIMEOUT", "FAIL", "NOT RUN", "WARN", "PASS", "NOT PROVIDED", "NOT APPLICABLE")
 # A requirement is broken.
 BROKEN = ("PROTOCOL ERROR", "CRASH", "TIMEOUT", "FAIL")
+# The backend has not what would be judged: that says nothing about what it has.
+ABSENT = ("NOT PROVIDED", "NOT APPLICABLE")
 EXCLUDED = "excluded by the selection"
 
 

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from toise.bounds import CLASSES
 from toise.overview import CONCEPTS, lines
-from toise.report import BROKEN
+from toise.report import ABSENT, BROKEN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -143,7 +143,7 @@ def _judged(report: Report) -> dict[tuple[str, str], list[Row]]:
     """Return the rows that were judged, by operation and dtype."""
     found: dict[tuple[str, str], list[Row]] = {}
     for row in report.results:
-        if not row.excluded and row.outcome not in ("NOT PROVIDED", "NOT APPLICABLE"):
+        if not row.excluded and row.outcome not in ABSENT:
             found.setdefault((row.operation, row.dtype), []).append(row)
     return found
 
@@ -407,7 +407,7 @@ def _verdict(report: Report) -> Text:
     counts = " · ".join(f"{count} {name}" for name, count in numbers.items() if count)
     word = "INCOMPLETE" if not report.complete else "PASSED" if report.passed else "NOT PASSED"
     # What is not passed though nothing is broken has nothing to show for it.
-    proven = {row.outcome for row in report.results if not row.excluded} - {"NOT PROVIDED", "NOT APPLICABLE"}
+    proven = {row.outcome for row in report.results if not row.excluded} - set(ABSENT)
     why = "  no MUST passed" if report.complete and not report.passed and proven == {"PASS"} else ""
     return Text.assemble((word, "bold green" if report.passed else "bold red"), f"  {counts}{why}")
 

@@ -121,7 +121,7 @@ def is_known(target: str) -> bool:
 
 
 def require(target: str) -> None:
-    """Raise Unavailable for a backend that needs what is not here; its library is not imported for that."""
+    """Raise Unavailable for a backend that needs what is not here."""
     if reason := ADAPTERS[target].missing() if target in ADAPTERS else "":
         raise Unavailable(target, reason)
 

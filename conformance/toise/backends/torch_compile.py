@@ -2,7 +2,7 @@
 
 A graph is compiled for each rank, layout, dtype and eps, and for each axis of length 0 or 1: half a second to a second and
 a half of processor time each.  So the domain is one rank and a few lengths, and `layer_norm` is the operation, which
-Inductor writes a kernel of its own for; in float32 the smoke budget takes 96 seconds of processor time.
+Inductor writes a kernel of its own for; the smoke budget takes minutes of processor time.
 Where torch gives up compiling it would run the function as it is, and nothing of Inductor would be judged: here that is
 an error.
 """
