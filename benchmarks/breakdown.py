@@ -89,7 +89,7 @@ def breakdown(target: str, dtype: str) -> tuple[Counter[str], int]:
     engine.properties()
     with watched(clock), quiet():
         clock.since = time.perf_counter()
-        rows = [run.judge_unit(unit, loaded, backends, budget="standard", seed=0) for unit in units]
+        rows = [run.judge_unit(unit, loaded, backends, run.Rules()) for unit in units]
         clock.timed("rest", lambda: None)()
     return clock.spent, sum(row.examples["run"] for row in rows)
 

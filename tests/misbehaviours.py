@@ -120,7 +120,7 @@ def judged(target: object, requirements: Iterable[str], *, budget: str = "smoke"
 
     backends: dict[str, Any] = {}
     with quiet():
-        rows = [run.judge_unit(unit, loaded, backends, budget=budget, seed=seed) for unit in units]
+        rows = [run.judge_unit(unit, loaded, backends, run.Rules(budget, seed)) for unit in units]
     return run.assemble(loaded, rows, (), {"budget": budget, "seed": seed, "strict": False})
 
 

@@ -53,7 +53,7 @@ ENOUGH = 5
 # Where more than this share of the elements of an input is excused, on average, what was compared says too little.
 EXCUSED = 0.2
 # What is counted of each row, as `report.schema.json` explains it.
-EXAMPLES = ("run", "relevant", "irrelevant", "unsupported", "inapplicable", "reshaped")
+EXAMPLES = ("run", "relevant", "irrelevant", "unsupported", "inapplicable", "reshaped", "known")
 ELEMENTS = ("checked", "excused", "defined", "overflow")
 # Steps that shrinking may take for one requirement: a bound that does not depend on the clock.
 SHRINKING = 40
@@ -152,6 +152,8 @@ class Trial:
     broken: ToiseError | None = None
     worn: int = 0
     """What was spent on new processes, and on waiting."""
+    known: Callable[[Recipe], bool] | None = None
+    """Which recipes a known failure covers: they are not tried."""
 
     @property
     def accuracy(self) -> float:
@@ -164,6 +166,9 @@ class Trial:
         if fitted in self.seen:
             return self.seen[fitted]
         if self.broken or self.worn >= WORN:
+            return False
+        if self.known and self.known(fitted):
+            self.counts["known"] += 1
             return False
         self.counts["reshaped"] += fitted != recipe
         violation = self.attempt(fitted)
@@ -284,18 +289,37 @@ class _Enough(BaseException):
     """Stops Hypothesis at once: it lets through what is no Exception."""
 
 
-def judge(prop: Property, backend: Backend, operation: str, *, budget: str = "standard", seed: int = 0) -> Row:
+def judge(
+    prop: Property,
+    backend: Backend,
+    operation: str,
+    *,
+    budget: str = "standard",
+    seed: int = 0,
+    first: Iterable[Recipe] = (),
+    known: Callable[[Recipe], bool] | None = None,
+) -> Row:
     """Decide one requirement for one operation of one backend.
 
+    `first` is tried before all else, and what a known failure covers is not tried.
     Raises ToiseError if the suite, the reference and the bounds do not agree with each other.
     """
-    trial = Trial(prop, backend, operation)
-    fixed_holds = _search(trial, budget, seed, shrink=True)
+    trial = Trial(prop, backend, operation, known=known)
+    fixed_holds = _search(trial, budget, seed, shrink=True, first=first)
     if trial.failures and not trial.literal_failures():
         _search_literal(trial, budget, seed, fixed_holds=fixed_holds)
     if trial.broken:
         raise trial.broken
-    return _row(trial, _again(trial, budget, seed))
+    return row_of(trial, budget=budget, seed=seed)
+
+
+def replay(prop: Property, backend: Backend, operation: str, recipe: Recipe) -> Trial:
+    """Try one recipe alone: nothing is searched, and nothing is shrunk."""
+    trial = Trial(prop, backend, operation)
+    if _can_be_asked(trial):
+        backend.target.begin()
+        trial.fails(recipe)
+    return trial
 
 
 def decide(prop: Property, backend: Backend, operation: str, *, budget: str = "standard", seed: int = 0) -> Trial:
@@ -327,13 +351,17 @@ def _again(trial: Trial, budget: str, seed: int) -> str:
     return " ".join(filter(None, ("toise check", name, what, f"--budget {budget} --seed {seed}", rest)))
 
 
-def _search(trial: Trial, budget: str, seed: int, *, shrink: bool) -> bool:
+def _can_be_asked(trial: Trial) -> bool:
+    return trial.backend.provides(trial.operation) and trial.prop.id not in trial.backend.target.unseen
+
+
+def _search(trial: Trial, budget: str, seed: int, *, shrink: bool, first: Iterable[Recipe] = ()) -> bool:
     """Try the fixed list, and explore if it holds; return whether it does."""
-    if not trial.backend.provides(trial.operation) or trial.prop.id in trial.backend.target.unseen:
+    if not _can_be_asked(trial):
         return True
     trial.backend.target.begin()
     recipes = trial.prop.inputs[trial.operation]
-    if any(trial.fails(recipe) or trial.broken for recipe in recipes.fixed):
+    if any(trial.fails(recipe) or trial.broken for recipe in (*first, *recipes.fixed)):
         return False
     # If nothing in the fixed list is provided here, the rest is more of the same.
     # A backend that lacks an option may leave too little of the fixed list.
@@ -356,9 +384,10 @@ def _examples(budget: str) -> int:
     return BUDGETS[budget] or BUDGETS["standard"]
 
 
-def _row(trial: Trial, again: str) -> Row:
+def row_of(trial: Trial, *, budget: str, seed: int, **_: Any) -> Row:
+    """Return the row that a trial gives."""
     prop, backend, counts = trial.prop, trial.backend, trial.counts
-    outcome, reason, counterexample = _outcome(trial, again)
+    outcome, reason, counterexample = _outcome(trial, _again(trial, budget, seed))
     return Row(
         requirement=prop.id,
         level=prop.requirement.level,
@@ -385,8 +414,7 @@ def _outcome(trial: Trial, again: str) -> tuple[str, str, Counterexample | None]
         recipe = min(trial.failures, key=lambda recipe: (recipe.weight(), str(recipe)))
         violation = trial.failures[recipe]
         trial.backend.forget_corruptions()
-        broken = "WARN" if trial.prop.requirement.level == "SHOULD" else "FAIL"
-        outcome = DEADLY.get(violation.kind, broken)
+        outcome = broken_outcome(trial.prop, violation.kind)
         if violation.kind != "timeout" and Trial(trial.prop, trial.backend, trial.operation).attempt(recipe) is None:
             violation.kind = violation.kind if outcome in DEADLY.values() else "unrepeatable"
             violation.message += "; the same call passed when it was made again"
@@ -409,6 +437,11 @@ def _outcome(trial: Trial, again: str) -> tuple[str, str, Counterexample | None]
             if counts[lacking]:
                 return outcome, reasons[lacking], None
     return "NOT RUN", doubt, None
+
+
+def broken_outcome(prop: Property, kind: str) -> str:
+    """Return what it is called when a requirement is broken in that way."""
+    return DEADLY.get(kind, "WARN" if prop.requirement.level == "SHOULD" else "FAIL")
 
 
 def _strictest(trial: Trial) -> str:

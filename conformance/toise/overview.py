@@ -60,9 +60,14 @@ def lines(rows: Iterable[Row]) -> list[Line]:
 
 
 def concept_of(requirement: str, operation: str) -> str:
-    """Return the concept that a requirement is about; a general one is about that of the operation."""
-    slug = toise_spec.requirement(requirement).slug
-    return slug if slug in CONCEPTS else OPERATIONS[operation].concept
+    """Return the concept that a requirement is about; a general one is about that of the operation.
+
+    A report of another version may speak of what this one does not know: that stands under its operation's name.
+    """
+    known = toise_spec.requirements()
+    slug = known[requirement].slug if requirement in known else ""
+    own = OPERATIONS[operation].concept if operation in OPERATIONS else operation
+    return slug if slug in CONCEPTS else own
 
 
 def _cells(rows: list[Row]) -> dict[str, Cell]:

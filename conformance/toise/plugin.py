@@ -103,11 +103,11 @@ class Session:
 
         from toise.quiet import quiet
         from toise.report import ABSENT, BROKEN
-        from toise.run import judge_unit
+        from toise.run import Rules, judge_unit
         from toise.terminal import failure_text
 
         with quiet():
-            row = judge_unit(unit, self.target, self.backends, budget=self.budget, seed=self.seed)
+            row = judge_unit(unit, self.target, self.backends, Rules(self.budget, self.seed))
         node.user_properties.append(("toise", json.dumps(asdict(row))))
         if row.outcome in BROKEN or (row.outcome == "WARN" and self.strict):
             pytest.fail(failure_text(row), pytrace=False)

@@ -1,10 +1,11 @@
 """The report: every row that was judged, what the backend declared, and where it ran.
 
-`report.schema.json` describes the JSON form, version 0.
+`report.schema.json` describes the JSON form, version 1; `toise.reading` reads it back.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import platform
 import sys
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import toise_spec
 
+from toise.inputs.recipes import RECIPE_VERSION
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -24,10 +27,22 @@ if TYPE_CHECKING:
     from toise.verdict import Violation
 
 FORMAT = "toise-report"
-FORMAT_VERSION = 0
+FORMAT_VERSION = 1
 
 # From the worst to the best: a requirement's outcome is the worst of its rows.
-OUTCOMES = ("PROTOCOL ERROR", "CRASH", "TIMEOUT", "FAIL", "NOT RUN", "WARN", "PASS", "NOT PROVIDED", "NOT APPLICABLE")
+OUTCOMES = (
+    "PROTOCOL ERROR",
+    "CRASH",
+    "TIMEOUT",
+    "FAIL",
+    "XPASS",
+    "NOT RUN",
+    "WARN",
+    "XFAIL",
+    "PASS",
+    "NOT PROVIDED",
+    "NOT APPLICABLE",
+)
 # A requirement is broken.
 BROKEN = ("PROTOCOL ERROR", "CRASH", "TIMEOUT", "FAIL")
 # The backend has not what would be judged: that says nothing about what it has.
@@ -90,6 +105,25 @@ class Counterexample:
 
 
 @dataclass(frozen=True)
+class Known:
+    """What a baseline says of a row, and what became of its recipe when it was tried again.
+
+    state   "fails" as recorded, "differs": fails in another way, "holds" now, or "untried": this backend cannot be asked
+    expired whether the day until which it is put up with is over
+    """
+
+    owner: str
+    reason: str
+    link: str
+    expires: str
+    condition: str
+    recipe: dict[str, Any]
+    kind: str
+    state: str
+    expired: bool
+
+
+@dataclass(frozen=True)
 class Row:
     """The verdict on one requirement, for one operation at one dtype on one device."""
 
@@ -109,6 +143,13 @@ class Row:
     elements: dict[str, int] = field(default_factory=dict)
     accuracy: float = 0.0
     counterexample: Counterexample | None = None
+    known: tuple[Known, ...] = ()
+    seconds: float | None = field(default=None, compare=False)
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """What tells the rows of a report apart."""
+        return self.requirement, self.operation, self.dtype, self.device
 
     @property
     def excluded(self) -> bool:
@@ -125,7 +166,12 @@ class Row:
         """Read back what `asdict` and JSON made of a row."""
         shown = fields["counterexample"]
         return cls(
-            **{**fields, "accuracy": float(fields["accuracy"]), "counterexample": Counterexample(**shown) if shown else None}
+            **{
+                **fields,
+                "accuracy": float(fields["accuracy"]),
+                "counterexample": Counterexample(**shown) if shown else None,
+                "known": tuple(Known(**entry) for entry in fields["known"]),
+            }
         )
 
 
@@ -152,6 +198,7 @@ class Report:
     settings: dict[str, Any]
     results: tuple[Row, ...]
     complete: bool = True
+    started: str | None = field(default=None, compare=False)
 
     @property
     def requirements(self) -> dict[str, Verdict]:
@@ -163,56 +210,100 @@ class Report:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many rows have each outcome."""
-        return {outcome: sum(row.outcome == outcome for row in self.results) for outcome in OUTCOMES}
+        """How many rows have each outcome, those apart that the selection left out."""
+        return {outcome: sum(row.outcome == outcome and not row.excluded for row in self.results) for outcome in OUTCOMES}
+
+    @property
+    def excluded(self) -> int:
+        """How many rows the selection left out: that is no doubt about the target."""
+        return sum(row.excluded for row in self.results)
+
+    @property
+    def shard(self) -> str:
+        """Which part of the rows it holds, such as "2/5"; empty for all of them."""
+        return str(self.settings["shard"])
 
     def __str__(self) -> str:
         """Say what failed, or that nothing did, in a few lines."""
-        failing = [row for row in self.results if row.outcome in (*BROKEN, "NOT RUN", "WARN") and not row.excluded]
-        lines = [f"{row.outcome} {row.requirement} · {row.operation} · {row.dtype} · {row.reason}" for row in failing]
+        told = (*BROKEN, "XPASS", "NOT RUN", "WARN", "XFAIL")
+        rows = [row for row in self.results if row.outcome in told and not row.excluded]
+        lines = [f"{row.outcome} {row.requirement} · {row.operation} · {row.dtype} · {row.reason}" for row in rows]
         return "\n".join([f"{self.target}: {'passed' if self.passed else 'not passed'}", *lines])
+
+    @property
+    def failing(self) -> list[Row]:
+        """The rows that keep it from passing."""
+        strict, xpass = self.settings["strict"], self.settings["allow_xpass"]
+        failing = (*BROKEN, "NOT RUN", *(("WARN",) if strict else ()), *(() if xpass else ("XPASS",)))
+        return [row for row in self.results if row.outcome in failing and not row.excluded]
 
     @property
     def passed(self) -> bool:
         """At least one MUST passed, none failed or was left without examples, and nothing was cut short."""
-        failing = (*BROKEN, "NOT RUN", *(("WARN",) if self.settings.get("strict") else ()))
         proven = any(row.outcome == "PASS" and row.level == "MUST" for row in self.results)
-        return self.complete and proven and not any(row.outcome in failing and not row.excluded for row in self.results)
+        return self.complete and proven and not self.failing
 
     @property
     def exit_code(self) -> int:
-        """0 passed, 1 judged otherwise, 2 nothing was judged, 130 interrupted."""
+        """0 passed, 1 judged otherwise, 2 nothing was judged, 130 interrupted; for a shard 0 if nothing in it failed."""
         if not self.complete:
             return 130
-        judged = any(row.outcome in (*BROKEN, "PASS", "WARN", "NOT RUN") and not row.excluded for row in self.results)
+        if self.shard:
+            return 1 if self.failing else 0
+        judged = any(row.outcome not in ABSENT and not row.excluded for row in self.results)
         return 0 if self.passed else 1 if judged else 2
+
+    def without_times(self) -> Report:
+        """Return the same report without dates and durations: equal runs give equal ones."""
+        rows = tuple(dataclasses.replace(row, seconds=None) for row in self.results)
+        return dataclasses.replace(self, results=rows, started=None)
 
     def as_json(self) -> dict[str, Any]:
         """Return the report as plain JSON values, numbers that JSON lacks as the strings "nan", "inf" and "-inf"."""
-        body: dict[str, Any] = _plain(asdict(self))
-        return {
-            "passed": self.passed,
-            "exit_code": self.exit_code,
-            "counts": self.counts,
-            **body,
+        return {**self.derived, **_plain(asdict(self))}
+
+    @property
+    def derived(self) -> dict[str, Any]:
+        """What stands in the JSON form for those who read it there, and follows from the rest."""
+        return {"passed": self.passed, "exit_code": self.exit_code, "counts": self.counts, "excluded": self.excluded}
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Report:
+        """Read back what `as_json` made of a report."""
+        kept = {each.name: fields[each.name] for each in dataclasses.fields(cls)}
+        return cls(**{**kept, "results": tuple(Row.from_json(row) for row in fields["results"])})
+
+
+@dataclass(frozen=True)
+class Document:
+    """What one command found out: a report for each target, and the reasons why others cannot be had.
+
+    Every other form of a verdict, on a terminal, in JUnit XML or in HTML, is made from this one.
+    """
+
+    reports: tuple[Report, ...]
+    unavailable: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def exit_code(self) -> int:
+        """Return the exit status of all targets: one that failed weighs more than one that provides nothing."""
+        return min((report.exit_code for report in self.reports), key=(130, 1, 2, 0).index)
+
+    def as_text(self) -> str:
+        """Return the JSON form, which fits `report.schema.json`."""
+        body = {
+            "format": FORMAT,
+            "version": FORMAT_VERSION,
+            "unavailable": dict(self.unavailable),
+            "reports": [report.as_json() for report in self.reports],
         }
+        return json.dumps(body, indent=1, allow_nan=False) + "\n"
 
 
 def _worst(rows: list[Row]) -> str:
     """Return the worst outcome of the rows that the selection kept, if it kept any."""
     kept = [row for row in rows if not row.excluded] or rows
     return min((row.outcome for row in kept), key=OUTCOMES.index)
-
-
-def to_json(reports: list[Report], unavailable: Mapping[str, str]) -> str:
-    """Return the reports of one command, and why other targets cannot be had, as text that fits `report.schema.json`."""
-    body = {
-        "format": FORMAT,
-        "version": FORMAT_VERSION,
-        "unavailable": dict(unavailable),
-        "reports": [report.as_json() for report in reports],
-    }
-    return json.dumps(body, indent=1, allow_nan=False) + "\n"
 
 
 def environment(target: Target) -> dict[str, str]:
@@ -222,6 +313,7 @@ def environment(target: Target) -> dict[str, str]:
         **target.arrays.packages,
         **{name: _version(name) for name in ("toise", "numpy", "hypothesis")},
         "specification": toise_spec.VERSION,
+        "recipes": str(RECIPE_VERSION),
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "byteorder": sys.byteorder,

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
-from dataclasses import dataclass
+import datetime as dt
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toise import engine
+from toise import baseline, engine
 from toise.arrays import DTYPES
 from toise.backend import Backend
+from toise.baseline import Baseline, Entry
 from toise.bounds import LOOSER, TRAITS
+from toise.cases import Case
 from toise.errors import TargetError, text_of
 from toise.operations import OPERATIONS
 from toise.quiet import quiet
@@ -20,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from toise.engine import Property
+    from toise.inputs import Recipe
     from toise.targets import Target
 
 
@@ -62,16 +69,18 @@ def verify(
     loaded = load(target, device=device, declare=declare, require_class=require_class)
     units, excluded = plan(loaded, operations=operations, dtypes=dtypes)
     _known("budget", budget, engine.BUDGETS)
-    settings = {"budget": budget, "seed": seed, "strict": strict, "require_class": require_class}
+    chosen = {"operations": list(operations or ()), "dtypes": list(dtypes_of(loaded, dtypes))}
+    settings = settings_of(budget=budget, seed=seed, strict=strict, require_class=require_class, **chosen)
+    started = now()
     backends: dict[str, Backend] = {}
 
     def judge_all() -> list[Row]:
         with quiet():
-            rows = [judge_unit(unit, loaded, backends, budget=budget, seed=seed) for unit in units]
+            rows = [judge_unit(unit, loaded, backends, Rules(budget, seed)) for unit in units]
             return with_likenesses(rows, {each: likeness_of(*each, loaded, backends) for each in failing(rows)})
 
     rows = engine.outside_other_tests(judge_all)
-    return assemble(loaded, rows, excluded, settings)
+    return assemble(loaded, rows, excluded, settings, started=started)
 
 
 def plan(
@@ -90,9 +99,7 @@ def plan(
             raise TargetError(f"{name} is {given!r}; required: a list, such as [{given!r}]")
     for operation in operations or ():
         _known("operation", operation, OPERATIONS)
-    chosen = tuple(dtypes) if dtypes else target.declarations.dtypes or ("float32",)
-    for dtype in chosen:
-        _known("dtype", dtype, DTYPES)
+    chosen = dtypes_of(target, dtypes)
     kept: list[Unit] = []
     excluded: list[Unit] = []
     for prop in engine.properties():
@@ -100,19 +107,53 @@ def plan(
             wanted = select(prop) and (not operations or operation in operations)
             # What takes no floating-point numbers is judged once, whatever dtypes are chosen.
             fixed = OPERATIONS[operation].dtype
-            (kept if wanted else excluded).extend(
-                Unit(prop.id, operation, dtype) for dtype in ((fixed,) if fixed else dict.fromkeys(chosen))
-            )
+            (kept if wanted else excluded).extend(Unit(prop.id, operation, dtype) for dtype in ((fixed,) if fixed else chosen))
     if not kept:
         raise TargetError(f"the selection leaves none of the {len(engine.properties())} requirements; `toise list` shows them")
     return kept, excluded
 
 
-def judge_unit(unit: Unit, target: Target, backends: dict[str, Backend], *, budget: str, seed: int) -> Row:
+def dtypes_of(target: Target, dtypes: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the dtypes to judge at: those that were chosen, or declared, or float32.  Raises TargetError for an unknown one."""
+    chosen = tuple(dict.fromkeys(dtypes or target.declarations.dtypes or ("float32",)))
+    for dtype in chosen:
+        _known("dtype", dtype, DTYPES)
+    return chosen
+
+
+def settings_of(**told: Any) -> dict[str, Any]:
+    """Return the settings of a report, with what was not told."""
+    return {
+        "budget": "standard",
+        "seed": 0,
+        "strict": False,
+        "require_class": None,
+        "allow_xpass": False,
+        "operations": [],
+        "dtypes": [],
+        "select": "",
+        "shard": "",
+        **told,
+    }
+
+
+def now() -> str:
+    """Return the time, as reports have it."""
+    return dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def judge_unit(unit: Unit, target: Target, backends: dict[str, Backend], rules: Rules) -> Row:
     """Judge one row; `backends` keeps what the rows of a dtype share."""
+    start = time.perf_counter()
     prop = engine.property_of(unit.requirement)
     backend = backends.setdefault(unit.dtype, Backend(target, unit.dtype))
-    return engine.judge(prop, backend, unit.operation, budget=budget, seed=seed)
+    effort: dict[str, Any] = {"budget": rules.budget, "seed": rules.seed, "first": rules.first(unit)}
+    known = rules.baseline.of(prop.id, unit.operation, unit.dtype, backend.arrays.device)
+    if known:
+        row = baseline.judge(prop, backend, unit.operation, known, rules.baseline, **effort)
+    else:
+        row = engine.judge(prop, backend, unit.operation, **effort)
+    return dataclasses.replace(row, seconds=round(time.perf_counter() - start, 3))
 
 
 def failing(rows: Iterable[Row]) -> list[tuple[str, str]]:
@@ -138,28 +179,58 @@ def with_likenesses(rows: Iterable[Row], likenesses: Mapping[tuple[str, str], st
     return found
 
 
+@dataclass(frozen=True)
+class Rules:
+    """What all rows of a run are judged by: how much is tried, what is known, and what is tried first."""
+
+    budget: str = "standard"
+    seed: int = 0
+    baseline: Baseline = field(default_factory=Baseline)
+    corpus: tuple[Case, ...] = ()
+
+    def first(self, unit: Unit) -> list[Recipe]:
+        """Return the recipes of the corpus for a row."""
+        return [case.input for case in self.corpus if (case.requirement, case.operation) == (unit.requirement, unit.operation)]
+
+    @classmethod
+    def from_json(cls, told: dict[str, Any]) -> Rules:
+        """Read back what `asdict` made of them."""
+        known = Baseline(tuple(Entry(**entry) for entry in told["baseline"]["entries"]), told["baseline"]["today"])
+        return cls(told["budget"], told["seed"], known, tuple(Case(**case) for case in told["corpus"]))
+
+
 def assemble(
-    target: Target, rows: Iterable[Row], excluded: Iterable[Unit], settings: dict[str, Any], *, complete: bool = True
+    target: Target,
+    rows: Iterable[Row],
+    excluded: Iterable[Unit],
+    settings: dict[str, Any],
+    *,
+    complete: bool = True,
+    started: str | None = None,
 ) -> Report:
     """Put the rows together with all that they rest on; a run that was cut short is not complete."""
+    declarations = declared(target)
+    found = list(rows) if settings["shard"] else together(rows, declarations, settings["require_class"])
     return Report(
         target=target.name,
-        declarations=declared(target),
+        declarations=declarations,
         environment=environment(target),
         settings=settings,
-        results=(*_with_hints(target, list(rows)), *(unjudged(unit, target, "NOT RUN", EXCLUDED) for unit in excluded)),
+        results=(*found, *(unjudged(unit, target, "NOT RUN", EXCLUDED) for unit in excluded)),
         complete=complete,
+        started=started,
     )
 
 
-def _with_hints(target: Target, rows: list[Row]) -> list[Row]:
-    """Say which trait or looser class would hold all errors of an operation and dtype, where there is one."""
-    together: dict[tuple[str, str], list[Row]] = {}
+def together(rows: Iterable[Row], declarations: Mapping[str, Any], required: str | None) -> list[Row]:
+    """Say what only all rows show: which trait or looser class would hold all errors of an operation and dtype."""
+    rows = list(rows)
+    by_place: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         if row.outcome in BROKEN:
-            together.setdefault((row.operation, row.dtype), []).append(row)
+            by_place.setdefault((row.operation, row.dtype), []).append(row)
     hints = {}
-    for (operation, dtype), broken in together.items():
+    for (operation, dtype), broken in by_place.items():
         candidates = [row.counterexample.within if row.counterexample else {} for row in broken]
         common = [
             name
@@ -167,7 +238,8 @@ def _with_hints(target: Target, rows: list[Row]) -> list[Row]:
             if all(name in others for others in candidates) and any(others[name] for others in candidates)
         ]
         if common:
-            hints[operation, dtype] = _hint(target, operation, dtype, common[0])
+            declared = declarations["operations"][operation]
+            hints[operation, dtype] = _hint(declared, required, broken[0], common[0])
     return [
         dataclasses.replace(row, counterexample=dataclasses.replace(row.counterexample, hint=hints[row.operation, row.dtype]))
         if row.outcome == "FAIL" and row.counterexample and not row.counterexample.hint and (row.operation, row.dtype) in hints
@@ -176,21 +248,21 @@ def _with_hints(target: Target, rows: list[Row]) -> list[Row]:
     ]
 
 
-def _hint(target: Target, operation: str, dtype: str, name: str) -> str:
+def _hint(declared: Mapping[str, Any], required: str | None, row: Row, name: str) -> str:
     """Say what would have to be true of the code for its errors to be rounding."""
-    declared = target.declarations.operations[operation]
     words = {**TRAITS, **LOOSER}[name]
-    all_of = f"the errors of {operation} in {dtype} are all within the radius of {name}"
-    given = declared.precision.get(dtype)
-    if given and given != declared.class_of(dtype):
-        return f"{all_of} ({words}); {given} is declared, and {declared.required} required"
-    key, value = ("traits", [*declared.traits, name]) if name in TRAITS else ("precision", {dtype: name})
-    return f"{all_of}: if {words}, declare {engine.declaration(operation, key, value)}; if not, look for a mistake of that size"
+    all_of = f"the errors of {row.operation} in {row.dtype} are all within the radius of {name}"
+    given = declared["precision"].get(row.dtype)
+    if given and given != row.precision:
+        return f"{all_of} ({words}); {given} is declared, and {required} required"
+    key, value = ("traits", [*declared["traits"], name]) if name in TRAITS else ("precision", {row.dtype: name})
+    said = engine.declaration(row.operation, key, value)
+    return f"{all_of}: if {words}, declare {said}; if not, look for a mistake of that size"
 
 
 def declared(target: Target) -> dict[str, Any]:
     """Return the declarations that the verdicts rest on, defaults included."""
-    given = target.declarations
+    given, lines = target.declarations, _lines(target)
     return {
         "name": given.name,
         "version": given.version,
@@ -204,10 +276,30 @@ def declared(target: Target) -> dict[str, Any]:
                 "precision": dict(given.operations[name].precision),
                 "traits": list(given.operations[name].traits),
                 "domain": str(given.operations[name].domain),
+                "line": lines.get(name, 0),
             }
             for name in target.operations
         },
     }
+
+
+def _lines(target: Target) -> dict[str, int]:
+    """Return the line of each name in the file that is the target; nothing where it is no file of Python.
+
+    The file is read and not run: what is judged in another process has its lines too.
+    """
+    path = Path(target.name)
+    if not (target.named and path.suffix == ".py" and path.is_file()):
+        return {}
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):  # it was loaded: it has been changed since
+        return {}
+    found: dict[str, int] = {}
+    for node in tree.body:
+        names = [node] if isinstance(node, (ast.FunctionDef, ast.ClassDef)) else getattr(node, "targets", ())
+        found |= {getattr(each, "name", getattr(each, "id", "")): node.lineno for each in names}
+    return found
 
 
 def unjudged(unit: Unit, target: Target, outcome: str, reason: str) -> Row:

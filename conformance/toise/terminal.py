@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from toise.report import Report, Row
+    from toise.report import Known, Report, Row
 
 COLOURS = {
     "PASS": "green",
@@ -28,9 +28,18 @@ COLOURS = {
     "CRASH": "bold red",
     "TIMEOUT": "bold red",
     "WARN": "yellow",
+    "XPASS": "bold red",
+    "XFAIL": "yellow",
     "NOT RUN": "bold magenta",
     "NOT PROVIDED": "blue",
     "NOT APPLICABLE": "dim",
+}
+# What became of a known failure.
+STATES = {
+    "fails": "fails as recorded",
+    "differs": "fails in another way than recorded",
+    "holds": "holds now",
+    "untried": "cannot be tried here",
 }
 NUMBERS_SHOWN = 24
 # Between two columns, and the least that a title is worth printing in.
@@ -190,7 +199,7 @@ def failure_text(row: Row) -> str:
     ]
     shown = row.counterexample
     if shown is None:
-        return "\n".join(lines)
+        return "\n".join([*lines, *(f"  known  {known_text(known)}" for known in row.known)])
     pairs: list[tuple[str, Any]] = [("recipe", shown.text), *shown.arrays.items(), *shown.options.items()]
     two = shown.other_call is not None
     pairs += [(f"{name}, {'this' if two else 'last'} call", part) for name, part in shown.call.items()]
@@ -204,11 +213,20 @@ def failure_text(row: Row) -> str:
     if shown.hint:
         pairs.append(("hint", shown.hint))
     pairs.append(("again", shown.again))
+    pairs += [("known", known_text(known)) for known in row.known]
     width = max(len(name) for name, _ in pairs)
     for name, part in pairs:
-        first, *rest = _shown(part).splitlines() or [""]
+        first, *rest = array_text(part).splitlines() or [""]
         lines += [f"  {name:<{width}}  {first}", *(" " * (width + 4) + line for line in rest)]
     return "\n".join(lines)
+
+
+def known_text(known: Known) -> str:
+    """Return what a baseline says of a failure, on one line."""
+    until = f"{'expired on' if known.expired else 'until'} {known.expires}" if known.expires else ""
+    where = f"where {known.condition}" if known.condition else ""
+    said = ", ".join(part for part in (known.reason, known.owner, known.link, until, where) if part)
+    return f"{STATES[known.state]}{': ' if said else ''}{said}"
 
 
 def heading(report: Report) -> list[str]:
@@ -218,6 +236,8 @@ def heading(report: Report) -> list[str]:
     settings = [f"{name} {report.settings[name]}" for name in ("budget", "seed")]
     if required := report.settings.get("require_class"):
         settings.append(f"required class {required}")
+    if report.shard:
+        settings.append(f"shard {report.shard}")
     lines = [
         " · ".join(part for part in (report.target, named, f"{declared['arrays']} arrays on {declared['device']}") if part),
         " · ".join((f"specification {where['specification']}", f"toise {where['toise']}", *settings)),
@@ -342,7 +362,7 @@ def _told(report: Report) -> list[Row]:
     """Return the rows to tell in full: for each requirement and operation the first dtype that fails."""
     found: dict[tuple[str, str], Row] = {}
     for row in report.results:
-        if row.outcome in (*BROKEN, "WARN"):
+        if row.outcome in (*BROKEN, "XPASS", "WARN"):
             found.setdefault((row.requirement, row.operation), row)
     return list(found.values())
 
@@ -370,7 +390,7 @@ def _reasons(report: Report) -> list[str]:
     """Return one line for each reason why something was not judged, or only in part, with the count of examples."""
     grouped: dict[tuple[str, str], list[Row]] = {}
     for row in report.results:
-        if row.reason and not row.excluded and row.outcome not in (*BROKEN, "WARN"):
+        if row.reason and not row.excluded and row.outcome not in (*BROKEN, "XPASS", "WARN"):
             grouped.setdefault((row.outcome, row.reason), []).append(row)
     lines = _domains(report)
     for (outcome, reason), rows in grouped.items():
@@ -402,17 +422,26 @@ def _domains(report: Report) -> list[str]:
 
 def _verdict(report: Report) -> Text:
     # What the selection left out is no doubt about the target: it is counted apart from what should have run.
-    excluded = sum(row.excluded for row in report.results)
-    numbers = {**report.counts, "NOT RUN": report.counts["NOT RUN"] - excluded, "excluded": excluded}
+    numbers = {**report.counts, "excluded": report.excluded}
     counts = " · ".join(f"{count} {name}" for name, count in numbers.items() if count)
-    word = "INCOMPLETE" if not report.complete else "PASSED" if report.passed else "NOT PASSED"
+    word = verdict_word(report)
     # What is not passed though nothing is broken has nothing to show for it.
     proven = {row.outcome for row in report.results if not row.excluded} - set(ABSENT)
     why = "  no MUST passed" if report.complete and not report.passed and proven == {"PASS"} else ""
-    return Text.assemble((word, "bold green" if report.passed else "bold red"), f"  {counts}{why}")
+    why = "  `toise merge` gives the verdict" if report.shard else why
+    return Text.assemble((word, "bold red" if report.exit_code else "bold green"), f"  {counts}{why}")
 
 
-def _shown(part: Any) -> str:
+def verdict_word(report: Report) -> str:
+    """Return the verdict in a word or two; a shard alone gives none."""
+    if not report.complete:
+        return "INCOMPLETE"
+    if report.shard:
+        return f"SHARD {report.shard} {'FAILED' if report.failing else 'DID NOT FAIL'}"
+    return "PASSED" if report.passed else "NOT PASSED"
+
+
+def array_text(part: Any) -> str:
     """Return an array, a number or a text for a person; a large array is cut."""
     if isinstance(part, str):
         return part

@@ -20,7 +20,7 @@ from toise.isolation import Isolation
 from toise.processes import die_with_parent, named
 from toise.quiet import quiet
 from toise.report import Row
-from toise.run import Unit, judge_unit, likeness_of, unjudged
+from toise.run import Rules, Unit, judge_unit, likeness_of, unjudged
 from toise.targets import load
 
 if TYPE_CHECKING:
@@ -38,8 +38,7 @@ class Job:
     target: str
     device: str | None
     require_class: str | None
-    budget: str
-    seed: int
+    rules: Rules
     workers: int
     isolation: Isolation | None = None
 
@@ -64,8 +63,10 @@ class Job:
     @classmethod
     def from_json(cls, told: dict[str, Any]) -> Job:
         """Read back what `asdict` made of a job."""
-        isolation = told.pop("isolation")
-        return cls(**told, isolation=Isolation(**isolation) if isolation else None)
+        isolation = told["isolation"]
+        return cls(
+            **{**told, "rules": Rules.from_json(told["rules"]), "isolation": Isolation(**isolation) if isolation else None}
+        )
 
 
 def judge_here(job: Job, target: Target, units: list[Unit]) -> Iterator[tuple[Unit, Row]]:
@@ -73,7 +74,7 @@ def judge_here(job: Job, target: Target, units: list[Unit]) -> Iterator[tuple[Un
     backends: dict[str, Backend] = {}
     with quiet():
         for unit in units:
-            yield unit, judge_unit(unit, target, backends, budget=job.budget, seed=job.seed)
+            yield unit, judge_unit(unit, target, backends, job.rules)
 
 
 def likenesses(job: Job, target: Target, failing: list[tuple[str, str]]) -> dict[tuple[str, str], str]:
@@ -185,7 +186,7 @@ def _work(connection: Connection, job: dict[str, Any]) -> None:
             while True:
                 asked = json.loads(connection.recv_bytes())
                 if "requirement" in asked:
-                    answer = asdict(judge_unit(Unit(**asked), target, backends, budget=told.budget, seed=told.seed))
+                    answer = asdict(judge_unit(Unit(**asked), target, backends, told.rules))
                 else:
                     answer = {"like": likeness_of(asked["operation"], asked["dtype"], target, backends)}
                 connection.send_bytes(json.dumps(answer).encode())

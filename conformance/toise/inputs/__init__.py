@@ -1,5 +1,8 @@
 """Recipes of inputs, and how the arrays are built from them."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from toise.inputs import (
     attention,
     autoregressive,
@@ -17,6 +20,7 @@ from toise.inputs.feed_forward import FeedForward, feed_forward_inputs
 from toise.inputs.layer_norm import TokenRows, token_rows
 from toise.inputs.masked_language_model import MlmCorrupt, MlmLoss, mlm_corrupt_draws, mlm_corrupt_inputs, mlm_loss_inputs
 from toise.inputs.multi_head_attention import MultiHeadAttention, multi_head_attention_inputs
+from toise.inputs.reading import from_json, from_text
 from toise.inputs.recipes import RECIPE_VERSION, Case, Recipe, Recipes
 from toise.inputs.residual import Residual, residual_inputs
 
@@ -37,6 +41,19 @@ USUAL: dict[str, Recipe] = {
         autoregressive.USUAL,
     )
 }
+
+_KINDS = {operation: type(recipe) for operation, recipe in USUAL.items()}
+
+
+def recipe_from_json(fields: Mapping[str, Any]) -> Recipe:
+    """Return the recipe that `as_json` described.  Raises ValueError, with one line, for what is none of this version."""
+    return from_json(fields, _KINDS)
+
+
+def recipe_from_text(text: str) -> Recipe:
+    """Return the recipe that a report prints.  Raises ValueError, with one line, for what is none."""
+    return from_text(text, _KINDS)
+
 
 __all__ = [
     "RECIPE_VERSION",
@@ -61,6 +78,8 @@ __all__ = [
     "mlm_corrupt_inputs",
     "mlm_loss_inputs",
     "multi_head_attention_inputs",
+    "recipe_from_json",
+    "recipe_from_text",
     "residual_inputs",
     "sequence_log_prob_inputs",
     "token_rows",

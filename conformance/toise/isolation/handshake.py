@@ -15,6 +15,7 @@ from toise.isolation.child import Child
 from toise.isolation.remote import declarations, question, result, started
 from toise.isolation.wire import VERSION, Message, ProtocolError, numbers_of, tensor_of
 from toise.operations import OPERATIONS
+from toise.schemas import misfit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -39,7 +40,6 @@ class Handshake:
     """A program, and the exchanges with it; a program that breaks one is started again for the next."""
 
     def __init__(self, command: Sequence[str], limits: Limits, device: str | None) -> None:
-        _jsonschema()
         self.command, self.limits, self.device = tuple(command), limits, device
         self.child = Child(self.command, limits)
 
@@ -127,28 +127,9 @@ def _validate(answer: Message) -> None:
     if kind not in ("started", "result", "error"):
         raise ProtocolError(f"a message {kind!r:.40}; required: started, result or error")
     for what, thing, name in (("header", answer.header, "header"), ("body", answer.body, kind)):
-        problem = _problem(thing, {"$ref": f"#/$defs/{name}", "$defs": _schema()["$defs"]})
+        problem = misfit(thing, {"$ref": f"#/$defs/{name}", "$defs": _schema()["$defs"]})
         if problem:
             raise ProtocolError(f"{what} of {kind}: {problem}")
-
-
-def _problem(thing: Any, schema: Mapping[str, Any]) -> str:
-    """Return what is wrong with a value, and where; empty if nothing is."""
-    jsonschema = _jsonschema()
-    error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema).iter_errors(thing))
-    if error is None:
-        return ""
-    where = ".".join(map(str, error.absolute_path))
-    return f"{where}: {error.message[:200]}" if where else error.message[:200]
-
-
-def _jsonschema() -> Any:
-    """Import what holds messages to their schema.  Raises TargetError where it is not installed."""
-    try:
-        import jsonschema
-    except ImportError:
-        raise TargetError("toise handshake needs jsonschema: pip install 'toise[handshake]'") from None
-    return jsonschema
 
 
 @functools.cache

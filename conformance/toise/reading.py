@@ -1,0 +1,83 @@
+"""Reading what Toise wrote, or what somebody says that it wrote: files are data, and none of it is believed unseen."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from toise.errors import TargetError, line
+from toise.report import FORMAT, FORMAT_VERSION, Document, Report
+from toise.schemas import misfit
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def read_report(path: Path) -> Document:
+    """Return what a report file holds.
+
+    Raises TargetError, with one line, for a file that cannot be read, is no report, or one of another version of the
+    format, and for one that contradicts itself.
+    """
+    body = read_json(path, FORMAT, FORMAT_VERSION, "make it again with `toise check TARGET --json FILE`")
+    try:
+        reports = tuple(Report.from_json(fields) for fields in body["reports"])
+    except (TypeError, ValueError, OverflowError) as error:
+        raise TargetError(f"{path}: cannot be read as a report: {line(str(error))}") from None
+    if not reports:
+        raise TargetError(f"{path}: holds no report")
+    for report, fields in zip(reports, body["reports"], strict=True):
+        _believable(path, report, fields)
+    return Document(reports, body["unavailable"])
+
+
+def _believable(path: Path, report: Report, fields: dict[str, Any]) -> None:
+    """Raise TargetError where what follows from the rows is not what the file says."""
+    for name, value in report.derived.items():
+        said = {outcome: count for outcome, count in fields[name].items() if count} if name == "counts" else fields[name]
+        found = {outcome: count for outcome, count in value.items() if count} if name == "counts" else value
+        if said != found:
+            raise TargetError(f"{path}: {report.target}: {name} is {said}, and its rows give {found}: the file was changed")
+    twice = [key for key, count in Counter(row.key for row in report.results).items() if count > 1]
+    if twice:
+        raise TargetError(f"{path}: {report.target}: two rows are {' '.join(twice[0])}: the file was changed")
+
+
+def read_json(path: Path, format: str, version: int, again: str) -> dict[str, Any]:
+    """Return a JSON object of that format and version which fits its schema.
+
+    `again` says how a file of another version is made anew.  Raises TargetError, with one line, for anything else.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise TargetError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise TargetError(f"{path}: is no {format}: it is not UTF-8 text") from None
+    try:
+        body = json.loads(text, parse_constant=_no_number, object_pairs_hook=_no_name_twice)
+    except (ValueError, RecursionError) as error:
+        what = "it is nested too deeply" if isinstance(error, RecursionError) else line(str(error))
+        raise TargetError(f"{path}: is no {format}, or only a part of one: {what}") from None
+    if not isinstance(body, dict) or body.get("format") != format:
+        raise TargetError(f'{path}: is no {format}: it has no "format": "{format}"')
+    if body.get("version") != version:
+        told = line(json.dumps(body.get("version")), 40)
+        raise TargetError(f"{path}: is of version {told} of {format}, and this Toise reads version {version}; {again}")
+    schema = (resources.files("toise") / f"{format.removeprefix('toise-')}.schema.json").read_text(encoding="utf-8")
+    if wrong := misfit(body, json.loads(schema)):
+        raise TargetError(f"{path}: does not fit the schema of {format}: {wrong}")
+    return body
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _no_name_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("an object has a name twice")
+    return found
