@@ -48,11 +48,11 @@ def write(path: Path, text: str) -> None:
         if path.exists() and not path.is_file():  # a pipe, or a device
             path.write_text(text, encoding="utf-8")
             return
-        path = path.resolve()
-        part = path.with_name(f".{path.name}.part")
+        behind = path.resolve()  # a link stays one
+        part = behind.with_name(f".{behind.name}.part")
         try:
             part.write_text(text, encoding="utf-8")
-            part.replace(path)
+            part.replace(behind)
         except OSError:
             with contextlib.suppress(OSError):  # what went wrong first is what is told
                 part.unlink(missing_ok=True)

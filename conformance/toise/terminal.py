@@ -449,6 +449,9 @@ def array_text(part: Any) -> str:
     if array.ndim == 0 or array.dtype != object or not all(isinstance(item, (int, float, bool, str)) for item in array.flat):
         return str(part)
     kinds = {type(item) for item in array.flat}
-    numbers = array.astype(bool if kinds == {bool} else np.int64 if kinds == {int} else np.float64)
+    try:
+        numbers = array.astype(bool if kinds == {bool} else np.int64 if kinds == {int} else np.float64)
+    except (ValueError, OverflowError):  # a report that somebody wrote may hold anything
+        return str(part)
     text = np.array2string(numbers, threshold=NUMBERS_SHOWN, edgeitems=2, floatmode="maxprec", precision=9)
     return text if array.size <= NUMBERS_SHOWN else f"shape {array.shape}\n{text}"

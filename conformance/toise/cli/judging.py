@@ -279,8 +279,8 @@ def _judge(found: Found, options: dict[str, Any], kept: Kept[Document]) -> Itera
 
         rows = _rows(job, target, units, lambda rows: kept.sometimes(lambda: so_far(rows)))
         document = so_far(rows, complete=len(rows) == len(units))
-        kept.now(document)
         yield document, reports[at]
+        kept.sometimes(lambda: document)  # noqa: B023
         if not reports[at].complete:
             return
 
