@@ -54,8 +54,8 @@ def lines(rows: Iterable[Row]) -> list[Line]:
     places = list(dict.fromkeys((row.dtype, row.device) for row in kept))
     floating = [place for place in places if place[0] in DTYPES] or places[:1]
     return [
-        Line(dtype, device, _cells([row for row in kept if (row.dtype, row.device) == (dtype, device) or row.dtype not in DTYPES]))
-        for dtype, device in floating
+        Line(*place, _cells([row for row in kept if (row.dtype, row.device) == place or row.dtype not in DTYPES]))
+        for place in floating
     ]
 
 
