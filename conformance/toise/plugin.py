@@ -6,6 +6,7 @@ Every pytest run loads this module, so that it imports nothing heavy until the s
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,9 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from toise.engine import Property
+    from toise.report import Document, Row
     from toise.run import Unit
 
 FIXTURE = "toise_judge"
+# Under which a test's report holds its row.
+PROPERTY = "toise"
 NO_BACKEND = "toise.suite needs a backend: pytest --pyargs toise.suite --toise-backend my_backend.py"
 
 
@@ -32,6 +36,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--toise-seed", metavar="N", type=int, default=0, help="of the exploration")
     group.addoption("--toise-strict", action="store_true", help="a WARN fails too")
     group.addoption("--toise-require-class", metavar="CLASS", help="hold to this precision class what is declared looser")
+    group.addoption("--toise-json", metavar="FILE", help="write the report that `toise check --json` writes")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -76,21 +81,34 @@ class Session:
 
     def __init__(self, config: pytest.Config) -> None:
         from toise.errors import TargetError
-        from toise.run import plan
+        from toise.files import Kept, require_writable
+        from toise.report import Document
+        from toise.run import dtypes_of, now, plan, settings_of
         from toise.targets import load
 
-        self.strict = config.getoption("--toise-strict")
-        self.require_class = config.getoption("--toise-require-class")
-        self.budget, self.seed = config.getoption("--toise-budget"), config.getoption("--toise-seed")
+        option = config.getoption
+        self.config, self.started, self.strict = config, now(), option("--toise-strict")
+        self.budget, self.seed, required = option("--toise-budget"), option("--toise-seed"), option("--toise-require-class")
         self.backends: dict[str, Any] = {}
-        self.rows: list[Any] = []
+        self.rows: dict[Unit, Row] = {}
+        path = Path(option("--toise-json")) if option("--toise-json") and not hasattr(config, "workerinput") else None
+        self.kept = Kept([(path, Document.as_text)] if path else [])
         try:
-            self.target = load(
-                config.getoption("--toise-backend"), device=config.getoption("--toise-device"), require_class=self.require_class
-            )
-            self.planned, _ = plan(self.target, dtypes=[name for name in config.getoption("--toise-dtype").split(",") if name])
+            if path:
+                require_writable(path)
+            self.target = load(option("--toise-backend"), device=option("--toise-device"), require_class=required)
+            dtypes = dtypes_of(self.target, [name for name in option("--toise-dtype").split(",") if name])
+            self.planned, _ = plan(self.target, dtypes=dtypes)
         except TargetError as error:
             raise pytest.UsageError(str(error)) from None
+        self.settings = settings_of(
+            budget=self.budget,
+            seed=self.seed,
+            strict=self.strict,
+            require_class=required,
+            dtypes=list(dtypes),
+            select=config.option.keyword,
+        )
 
     def units(self, prop: Property) -> list[Unit]:
         """Return the rows of one requirement."""
@@ -108,7 +126,7 @@ class Session:
 
         with quiet():
             row = judge_unit(unit, self.target, self.backends, Rules(self.budget, self.seed))
-        node.user_properties.append(("toise", json.dumps(asdict(row))))
+        node.user_properties.append((PROPERTY, json.dumps(asdict(row))))
         if row.outcome in BROKEN or (row.outcome == "WARN" and self.strict):
             pytest.fail(failure_text(row), pytrace=False)
         if row.outcome == "NOT RUN":
@@ -117,33 +135,73 @@ class Session:
             pytest.skip(f"{row.outcome}: {row.reason}")
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Collect the rows, those of xdist's workers too."""
-        if report.when == "call":
-            self.rows += [json.loads(str(value)) for name, value in report.user_properties if name == "toise"]
+        """Collect the rows, those of xdist's workers too; a worker that died says nothing of the row that it was on."""
+        from toise.report import Row
+        from toise.run import Unit, unjudged
+
+        found = [Row.from_json(json.loads(str(value))) for name, value in report.user_properties if name == PROPERTY]
+        if report.when == "call" and found:
+            self.rows[Unit(found[0].requirement, found[0].operation, found[0].dtype)] = found[0]
+        elif report.failed and (lost := self._unit_of(report.nodeid)):
+            reason = str(report.longrepr).splitlines()[0] if report.longrepr else "no result"
+            self.rows[lost] = unjudged(lost, self.target, "CRASH", reason)
+        self.kept.sometimes(lambda: self._document(complete=False))
+
+    def _unit_of(self, node: str) -> Unit | None:
+        """Return the row of a test by its node: "...::test_eps_is_added[layer_norm-float32]"."""
+        from toise.engine import property_of
+
+        name, _, place = node.rpartition("::")[2].rstrip("]").partition("[")
+        return next(
+            (u for u in self.planned if f"{u.operation}-{u.dtype}" == place and property_of(u.requirement).name == name), None
+        )
+
+    def _document(self, *, complete: bool) -> Document:
+        """Return the report: what pytest left out was not selected."""
+        from toise.report import Document
+        from toise.run import assemble
+
+        rows = [self.rows[unit] for unit in self.planned if unit in self.rows]
+        rest = [unit for unit in self.planned if unit not in self.rows] if complete else []
+        return Document((assemble(self.target, rows, rest, self.settings, complete=complete, started=self.started),))
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Say what pytest has no word for."""
-        from toise.report import Row
-        from toise.run import assemble
         from toise.terminal import failure_text, heading
 
         if not self.rows:
             return
-        rows = [Row.from_json(row) for row in self.rows]
-        settings = {"budget": self.budget, "seed": self.seed, "strict": self.strict, "require_class": self.require_class}
-        report = assemble(self.target, rows, (), settings)
+        (report,) = self._document(complete=True).reports
         terminalreporter.section("toise")
         for line in heading(report):
             terminalreporter.write_line(line)
-        for row in rows:
+        for row in report.results:
             if row.outcome == "WARN":
                 terminalreporter.write_line(failure_text(row))
         terminalreporter.write_line(" · ".join(f"{count} {outcome}" for outcome, count in report.counts.items() if count))
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        """Keep a run in which nothing was judged from looking green."""
-        proven = any(row["outcome"] == "PASS" and row["level"] == "MUST" for row in self.rows)
+        """Keep a run in which nothing was judged from looking green, and write the report."""
+        if self.kept.forms:
+            self._write(complete=exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) and not session.shouldfail)
+        proven = any(row.outcome == "PASS" and row.level == "MUST" for row in self.rows.values())
         on_worker = hasattr(session.config, "workerinput")
         if exitstatus == pytest.ExitCode.OK and not proven and not on_worker and not session.config.option.collectonly:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _write(self, *, complete: bool) -> None:
+        """Write the report; what the failures behave like is found here, once for all workers."""
+        from toise.errors import TargetError
+        from toise.quiet import quiet
+        from toise.run import failing, likeness_of, with_likenesses
+
+        with quiet():
+            rows = list(self.rows.values())
+            found = {each: likeness_of(*each, self.target, self.backends) for each in failing(rows)} if complete else {}
+            told = with_likenesses(rows, found) if complete else rows
+        self.rows = dict(zip(self.rows, told, strict=True))
+        try:
+            self.kept.last(self._document(complete=complete))
+        except TargetError as error:
+            raise pytest.UsageError(str(error)) from None

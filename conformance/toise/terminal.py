@@ -86,7 +86,7 @@ def _print_failures(report: Report, console: Console) -> None:
     for line in likenesses or [""] * bool(told):
         console.print(Text(line, style="bold"), soft_wrap=True)
     for row in told:
-        console.print(Text(failure_text(row), style=""), soft_wrap=True)
+        console.print(Text(failure_text(row, report.environment["specification"]), style=""), soft_wrap=True)
         console.print()
 
 
@@ -190,11 +190,11 @@ def _beside(report: Report, judged: dict[tuple[str, str], list[Row]]) -> list[st
     return [*lines, *(f"{operation}: traits {', '.join(traits)}" for operation, traits in declared.items() if traits)]
 
 
-def failure_text(row: Row) -> str:
-    """Return everything that one failing row has to say, as plain text."""
+def failure_text(row: Row, specification: str = toise_spec.VERSION) -> str:
+    """Return everything that one failing row has to say, as plain text; the report says which specification it was held to."""
     place = f"{row.operation} · {row.dtype} {row.precision} on {row.device}"
     lines = [
-        f"{row.outcome} {row.requirement} of specification {toise_spec.VERSION} · {place} · {row.reason}",
+        f"{row.outcome} {row.requirement} of specification {specification} · {place} · {row.reason}",
         f"  {row.sentence}",
     ]
     shown = row.counterexample
@@ -205,7 +205,7 @@ def failure_text(row: Row) -> str:
     pairs += [(f"{name}, {'this' if two else 'last'} call", part) for name, part in shown.call.items()]
     pairs += [(f"{name}, other call", part) for name, part in (shown.other_call or {}).items()]
     pairs.append(("because", shown.message))
-    if shown.got is not None and np.ndim(shown.got):
+    if isinstance(shown.got, list):
         pairs += [("got", shown.got), ("other gave" if two else "required", shown.required)]
     if shown.error_in_radii is not None:
         unit = "times what chance allows" if shown.kind == "frequency" else "radii"
@@ -380,6 +380,9 @@ def _likenesses(report: Report) -> list[str]:
 
     lines = []
     for (operation, slug), dtypes in found.items():
+        if slug not in catalogue():  # the report is of another version
+            lines += [f"{operation} in {', '.join(dtypes)} behaves like {slug}", ""]
+            continue
         fault = catalogue()[slug]
         lines += [f"{operation} in {', '.join(dtypes)} behaves like {slug} ({fault.source})"]
         lines += [f"  {fault.sentence}", f"  hint      {fault.hint}", ""]

@@ -45,10 +45,10 @@ def render(document: Document) -> str:
                 ET.SubElement(case, kind, message=_clean(f"{row.outcome}: {row.reason}"))
             elif kind:
                 ET.SubElement(case, kind, type=row.outcome, message=_clean(f"{row.reason}: {row.sentence}")).text = _clean(
-                    failure_text(row)
+                    failure_text(row, report.environment["specification"])
                 )
             elif row.outcome == "WARN":
-                ET.SubElement(case, "system-out").text = _clean(failure_text(row))
+                ET.SubElement(case, "system-out").text = _clean(failure_text(row, report.environment["specification"]))
     ET.indent(root)
     return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
