@@ -1,9 +1,15 @@
 """The pytest plugin: the suite under pytest gives the verdicts of the command, and costs nothing elsewhere."""
 
+import socket
 import subprocess
 import sys
+import time
+from pathlib import Path
 
+import pytest
 from toise.engine import properties
+from toise.reading import read_report
+from toise.report import Document
 
 ROWS = [operation for prop in properties() for operation in prop.operations]
 OWN = ROWS.count("layer_norm")
@@ -76,6 +82,99 @@ def test_xdist_and_a_hostile_configuration_change_nothing(tmp_path, backend_file
     assert done.returncode == 0, done.stdout
     assert f"{OWN} passed" in done.stdout
     assert f"{OWN} PASS" in done.stdout
+
+
+def untimed(path):
+    """Return the text of a report without its times."""
+    (report,) = read_report(path).reports
+    return Document((report.without_times(),)).as_text()
+
+
+WRONG = RIGHT.replace("+ eps", "+ eps / 2")
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+def test_the_report_is_the_one_that_the_command_writes(toise, tmp_path, backend_file, workers):
+    """Byte for byte but for times, likenesses among it, whatever the number of workers."""
+    backend_file(WRONG)
+    toise("check", "my_backend.py", "--budget", "smoke", "--json", "command.json")
+    suite(tmp_path, "my_backend.py", "--toise-json", "pytest.json", *workers)
+
+    assert untimed(tmp_path / "pytest.json") == untimed(tmp_path / "command.json")
+
+
+def test_what_pytest_leaves_out_is_excluded(tmp_path, backend_file):
+    """A selection is no doubt about the backend."""
+    suite(tmp_path, backend_file(RIGHT), "-k", "eps_is_added", "--toise-json", "r.json")
+    (report,) = read_report(tmp_path / "r.json").reports
+
+    assert (report.passed, report.excluded) == (True, len(ROWS) - 1)
+    assert report.settings["select"] == "eps_is_added"
+
+
+def test_a_run_that_stops_early_is_incomplete(tmp_path, backend_file):
+    """After -x there is no verdict."""
+    suite(tmp_path, backend_file(WRONG), "-x", "--toise-json", "r.json")
+    (report,) = read_report(tmp_path / "r.json").reports
+
+    assert (report.complete, report.exit_code) == (False, 130)
+    assert report.counts["FAIL"] == 1
+
+
+def test_a_worker_that_dies_costs_the_row_that_it_was_on(tmp_path, backend_file):
+    """CRASH; another worker judges the rest."""
+    dies = backend_file(RIGHT.replace("    return", "    import os; x.shape[-1] == 4097 and os.abort()\n        return", 1))
+    suite(tmp_path, dies, "-n", "2", "-k", "layer_norm and formula", "--toise-json", "r.json")
+    rows = {row.requirement: row for row in read_report(tmp_path / "r.json").reports[0].results if not row.excluded}
+
+    assert rows["LN-1"].outcome == "CRASH"
+    assert "crashed" in rows["LN-1"].reason
+    assert rows["LN-12"].outcome == "PASS"
+
+
+def test_workers_on_another_machine_give_the_same_report(toise, tmp_path, backend_file):
+    """Over a socket, in a folder of their own, with two of them; the command stands in docs/ci.md."""
+    path = backend_file(WRONG)
+    far = tmp_path / "far"
+    far.mkdir()
+    servers, machines = [], []
+    try:
+        for _ in range(2):
+            port = free_port()
+            command = [sys.executable, "-m", "execnet.script.socketserver", f"127.0.0.1:{port}"]
+            servers.append(subprocess.Popen(command, cwd=far, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+            machines += ["--tx", f"socket=127.0.0.1:{port}"]
+            wait_for(port)
+        done = pytest_run(
+            tmp_path,
+            *("-q", "-d", *machines, "--pyargs", "toise.suite", "-k", "layer_norm"),
+            *(f"--toise-backend={path}", "--toise-json=far.json", "--toise-budget=smoke"),
+        )
+    finally:
+        for server in servers:
+            server.kill()
+            server.wait()
+    suite(tmp_path, path, "-k", "layer_norm", "--toise-json", "near.json")
+
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert untimed(tmp_path / "far.json") == untimed(tmp_path / "near.json")
+
+
+def free_port():
+    """Return a port of this machine that nobody listens on."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        return bound.getsockname()[1]
+
+
+def wait_for(port):
+    """Wait until somebody listens; a connection that says nothing would end the server, so that only the table is read."""
+    wanted = f":{port:04X} 00000000:0000 0A"
+    for _ in range(600):
+        if wanted in Path("/proc/net/tcp").read_text(encoding="ascii"):
+            return
+        time.sleep(0.05)
+    pytest.fail("the server does not listen")
 
 
 def test_a_run_in_which_nothing_is_judged_is_not_green(tmp_path, backend_file):

@@ -100,6 +100,8 @@ class Asked:
     target: str = ""
     device: str = ""
     dtype: str = ""
+    budget: str = "standard"
+    seed: int = 0
 
 
 def asked_for(text: str, requirement: str, narrowed: dict[str, str]) -> Asked:
@@ -139,7 +141,8 @@ def _from_file(path: Path, id: str, narrowed: dict[str, str]) -> Asked:
     if len(chosen) > 1:
         raise TargetError(f"{path}: {len(chosen)} failures are meant; {_choices(path, chosen)}")
     ((row, report),) = chosen
-    return Asked(case_of(row, report), report.target, row.device, row.dtype)
+    how = {name: report.settings[name] for name in ("budget", "seed")}
+    return Asked(case_of(row, report), report.target, row.device, row.dtype, **how)
 
 
 def _choices(path: Path, shown: Iterable[tuple[Row, Report]]) -> str:

@@ -225,7 +225,7 @@ def known_text(known: Known) -> str:
     """Return what a baseline says of a failure, on one line."""
     until = f"{'expired on' if known.expired else 'until'} {known.expires}" if known.expires else ""
     where = f"where {known.condition}" if known.condition else ""
-    said = ", ".join(part for part in (known.reason, known.owner, known.link, until, where) if part)
+    said = ", ".join(part for part in (known.reason.rstrip("."), known.owner, known.link, until, where) if part)
     return f"{STATES[known.state]}{': ' if said else ''}{said}"
 
 

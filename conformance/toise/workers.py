@@ -21,6 +21,7 @@ from toise.processes import die_with_parent, named
 from toise.quiet import quiet
 from toise.report import Row
 from toise.run import Rules, Unit, judge_unit, likeness_of, unjudged
+from toise.shards import seconds_of
 from toise.targets import load
 
 if TYPE_CHECKING:
@@ -104,13 +105,14 @@ def judge_in_parallel(job: Job, target: Target, units: list[Unit]) -> Iterator[t
     Raises ToiseError if a worker finds the suite at fault.
     """
     target.close()  # each worker has its own
-    waiting = list(reversed(units))
+    waiting = Waiting(units)
     busy: dict[Any, tuple[Worker, Unit]] = {}
     try:
         idle = [Worker(job) for _ in range(min(job.workers, len(units)))]
         while waiting or busy:
             while idle and waiting:
-                worker, unit = idle.pop(), waiting.pop()
+                worker = idle.pop()
+                unit = waiting.next(worker.place, {place(unit) for _, unit in busy.values()})
                 worker.send(unit)
                 busy[worker.connection] = (worker, unit)
             for connection in wait(list(busy)):
@@ -123,10 +125,39 @@ def judge_in_parallel(job: Job, target: Target, units: list[Unit]) -> Iterator[t
             worker.process.terminate()
 
 
+def place(unit: Unit) -> tuple[str, str]:
+    """Return the operation and the dtype of a row: what a worker has built and required there, it does not do again."""
+    return unit.operation, unit.dtype
+
+
+class Waiting:
+    """The rows that nobody has begun, by place."""
+
+    def __init__(self, units: list[Unit]) -> None:
+        self._units: dict[tuple[str, str], list[Unit]] = {}
+        for unit in units:
+            self._units.setdefault(place(unit), []).append(unit)
+
+    def __bool__(self) -> bool:
+        return bool(self._units)
+
+    def next(self, own: tuple[str, str] | None, others: set[tuple[str, str]]) -> Unit:
+        """Take a row for a worker: where it was before, else where no other is, and there where most is left."""
+        if own not in self._units:
+            free = [where for where in self._units if where not in others] or list(self._units)
+            own = max(free, key=lambda where: sum(map(seconds_of, self._units[where])))
+        left = self._units[own]
+        unit = left.pop(0)
+        if not left:
+            del self._units[own]
+        return unit
+
+
 class Worker:
     """A process that judges one row at a time."""
 
     def __init__(self, job: Job) -> None:
+        self.place: tuple[str, str] | None = None
         context = multiprocessing.get_context("spawn")
         self.connection, there = context.Pipe()
         self.process = context.Process(target=_work, args=(there, asdict(job)), daemon=True)
@@ -135,6 +166,7 @@ class Worker:
 
     def send(self, unit: Unit) -> None:
         """Give it a row to judge."""
+        self.place = place(unit)
         self._ask(asdict(unit))
 
     def row(self) -> Row | None:

@@ -184,7 +184,7 @@ def replay(
     loaded = job.load()
     try:
         trial = _tried(asked, loaded, options["dtype"] or asked.dtype)
-        context.exit(_tell(trial, loaded, script=script))
+        context.exit(_tell(trial, loaded, asked, script=script))
     finally:
         loaded.close()
 
@@ -208,7 +208,7 @@ def _tried(asked: Asked, target: Target, dtype: str) -> Trial:
     return trial
 
 
-def _tell(trial: Trial, target: Target, *, script: bool) -> int:
+def _tell(trial: Trial, target: Target, asked: Asked, *, script: bool) -> int:
     """Print what became of the case, or a script that shows it; return the exit status."""
     from toise import engine
     from toise.quiet import quiet
@@ -222,7 +222,7 @@ def _tell(trial: Trial, target: Target, *, script: bool) -> int:
     place = f"{trial.prop.id} · {trial.operation} · {trial.backend.dtype}"
     if trial.failures:
         with quiet():
-            click.echo(failure_text(engine.row_of(trial, budget="standard", seed=0)))
+            click.echo(failure_text(engine.row_of(trial, budget=asked.budget, seed=asked.seed)))
         return 1
     ((recipe, _),) = trial.seen.items() or ((None, False),)
     if trial.counts["relevant"]:
