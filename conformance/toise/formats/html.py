@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import html
 import math
 from importlib import resources
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from toise import overview
+from toise.formats.markup import Html, boxed, element
+from toise.formats.plot import plot
+from toise.formats.rows import counted, cut
 from toise.report import ABSENT, BROKEN, OUTCOMES
 from toise.terminal import NUMBERS_SHOWN, STATES, array_text, heading, verdict_word
 
@@ -38,19 +38,6 @@ TONES = {
 OVERVIEW = (
     "PASS 30/31: 30 of 31 hold, and the others are NOT PROVIDED; FAIL 2/31: 2 of 31 fail; -: NOT PROVIDED; *: some hold in part."
 )
-# Elements that have no end tag.
-VOID = ("meta", "link", "input")
-# The longest text that is shown whole.
-LETTERS_SHOWN = 4000
-# The plot, in pixels and in powers of ten of a radius.
-LEFT, WIDTH, STRIP, TOP = 200, 500, 26, 26
-LEAST, MOST = -4, 1
-
-
-class Html(str):
-    """Text that is markup already; every other text is escaped."""
-
-    __slots__ = ()
 
 
 class Place(NamedTuple):
@@ -72,7 +59,7 @@ def render(document: Document) -> str:
         element("meta", name="color-scheme", content="light dark"),
         element("meta", name="referrer", content="no-referrer"),
         element("link", rel="icon", href="data:,"),
-        element("title", f"{_cut(title, 200)} · Toise"),
+        element("title", f"{cut(title, 200)} · Toise"),
         element("style", Html(style)),
     )
     # The filter is for all tables: it stands before the first, and after the verdict of the only target.
@@ -86,22 +73,6 @@ def render(document: Document) -> str:
         element("script", Html(script)),
     )
     return f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n"
-
-
-def element(name: str, /, *inside: object, **attributes: object) -> Html:
-    """Return an element; `None` and `False` are no attributes, and a name may end in an underscore."""
-    given = {key.rstrip("_").replace("_", "-"): value for key, value in attributes.items() if value not in (None, False)}
-    words = [name, *(key if value is True else f'{key}="{_escaped(value)}"' for key, value in given.items())]
-    start = f"<{' '.join(words)}>"
-    return Html(start if name in VOID else f"{start}{''.join(map(_escaped, inside))}</{name}>")
-
-
-def _escaped(thing: object) -> str:
-    """Return somebody's text as markup that shows it; what cannot be seen, or turns text around, is shown as Python writes it."""
-    if isinstance(thing, Html):
-        return thing
-    seen = (char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in str(thing))
-    return html.escape("".join(seen), quote=True)
 
 
 def _asset(name: str) -> str:
@@ -120,18 +91,6 @@ def _policy(style: str, script: str) -> str:
         "form-action 'none'",
     ]
     return "; ".join(rules)
-
-
-def _cut(text: str, most: int = LETTERS_SHOWN) -> str:
-    return text if len(text) <= most else f"{text[:most]} ... ({len(text)} characters)"
-
-
-def _joined(parts: Iterable[object], between: str = " · ") -> Html:
-    return Html(_escaped(between).join(map(_escaped, parts)))
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 # --- The verdict ---------------------------------------------------------------------------------------
@@ -167,7 +126,7 @@ def _report(at: int, report: Report, filter: Html) -> Html:
         ("matrix", "What was judged", _matrix(at, report, list(reasons))),
         ("failures", "What is not well, in full", Html("".join(_failure(f"t{at}-{index}", row) for index, row in told))),
         ("reasons", "Not judged, or in part", _reason_list(at, reasons)),
-        ("plot", "How much of the radius was used", _plot(report)),
+        ("plot", "How much of the radius was used", plot(report)),
     ]
     there = [(f"t{at}-{slug}", title, content) for slug, title, content in contents if content]
     links = [element("a", title, href=f"#{id}") for id, title, _ in there]
@@ -202,7 +161,7 @@ def _verdict(at: int, report: Report, links: list[Html]) -> Html:
         element(
             "div", *(element("p", line) for line in (first.removeprefix(f"{report.target} · "), *rest)), *started, class_="basis"
         ),
-        element("details", element("summary", "Environment and settings"), _boxed(element("table", *table), "environment")),
+        element("details", element("summary", "Environment and settings"), boxed(element("table", *table), "environment")),
         *([element("nav", *links, aria_label=f"Parts of {report.target}")] if links else []),
         class_=f"verdict {_tone(report)}",
     )
@@ -257,7 +216,7 @@ def _overview(document: Document) -> Html:
     return element(
         "section",
         element("h2", "All targets", id="overview"),
-        _boxed(table, "all targets"),
+        boxed(table, "all targets"),
         element("p", OVERVIEW, class_="legend"),
         *apart,
         class_="overview",
@@ -278,11 +237,6 @@ def _overview_row(at: int, report: Report, line: overview.Line, concepts: list[s
 
 def _badge(text: object, tone: str) -> Html:
     return element("span", text, class_=f"outcome {tone}")
-
-
-def _boxed(table: Html, name: str) -> Html:
-    """Return a table in a box of its own that scrolls, with the keyboard too, so that the page need not."""
-    return element("div", table, class_="box", role="region", tabindex="0", aria_label=f"Table: {name}")
 
 
 # --- The matrix ----------------------------------------------------------------------------------------
@@ -309,7 +263,7 @@ def _filter(document: Document) -> Html:
         element("input", id="search", type="search", autocomplete="off", spellcheck="false"),
         element("fieldset", element("legend", "Rows with a cell that is"), *boxes),
         *(element("button", name, type="button", data_without="|".join(without)) for name, without in buttons.items()),
-        element("p", f"{len(lines)} of {_counted(len(lines), 'row')} shown", id="count", role="status", aria_live="polite"),
+        element("p", f"{len(lines)} of {counted(len(lines), 'row')} shown", id="count", role="status", aria_live="polite"),
         id="filter",
         role="search",
         aria_label="Filter the rows of the tables",
@@ -318,12 +272,12 @@ def _filter(document: Document) -> Html:
 
 
 def _operations(report: Report) -> dict[str, list[tuple[int, Row]]]:
-    """Return the rows that the selection kept, each with its number, by operation."""
+    """Return the rows that the selection kept, each with its number, by operation; what is not there at all comes last."""
     found: dict[str, list[tuple[int, Row]]] = {}
     for index, row in enumerate(report.results):
         if not row.excluded:
             found.setdefault(row.operation, []).append((index, row))
-    return found
+    return dict(sorted(found.items(), key=lambda pair: all(row.outcome in ABSENT for _, row in pair[1])))
 
 
 def _lines(rows: list[tuple[int, Row]]) -> list[list[Row]]:
@@ -366,7 +320,7 @@ def _operation(name: str, rows: list[tuple[int, Row]], links: Mapping[int, str],
         "div",
         element("h4", name),
         *([element("p", f"PASS and FAIL are for {domain} alone.", class_="legend")] if domain else []),
-        _boxed(table, name),
+        boxed(table, name),
         class_="operation",
         data_operation=name,
     )
@@ -451,7 +405,7 @@ def _reason_list(at: int, reasons: dict[tuple[str, str], list[Row]]) -> Html:
         places = ", ".join(dict.fromkeys(f"{row.requirement} {row.operation}" for row in rows))
         words = _badge(f"{outcome}{'*' if outcome == 'PASS' else ''}", TONES[outcome])
         count = f" ({refused} of {run} examples)" if refused else ""
-        lines = element("small", f"{_counted(len(rows), 'row')}: {_cut(places, 600)}")
+        lines = element("small", f"{counted(len(rows), 'row')}: {cut(places, 600)}")
         items.append(element("li", words, f" {reason}{count} ", lines, id=f"t{at}-reason-{index}"))
     return element("ul", *items) if items else Html()
 
@@ -528,7 +482,7 @@ def _side_by_side(parts: Mapping[str, Any], at: list[int] | None) -> Html:
         )
         for index in indices
     ]
-    return _boxed(element("table", element("thead", titles), element("tbody", *lines), class_="numbers"), "result")
+    return boxed(element("table", element("thead", titles), element("tbody", *lines), class_="numbers"), "result")
 
 
 def _elements(part: Any, index: tuple[int, ...] = ()) -> Iterator[tuple[tuple[int, ...], Any]]:
@@ -541,12 +495,12 @@ def _elements(part: Any, index: tuple[int, ...] = ()) -> Iterator[tuple[tuple[in
 
 
 def _number(value: object, digits: int) -> str:
-    return f"{value:.{digits}g}" if isinstance(value, float) else _cut(str(value), 200)
+    return f"{value:.{digits}g}" if isinstance(value, float) else cut(str(value), 200)
 
 
 def _shown(part: Any) -> str:
     """Return an array, a number or a text for a person; a large one is cut, and what is no array is shown as it is."""
-    return _cut(array_text(part))
+    return cut(array_text(part))
 
 
 def _known(entry: Known) -> Html:
@@ -569,119 +523,4 @@ def _link(address: str) -> Html:
     """Return a link to a web page; the text alone of anything else."""
     if address.startswith(("https://", "http://")) and address.isprintable():
         return element("a", address, href=address, rel="noreferrer noopener")
-    return Html(_escaped(address))
-
-
-# --- The plot ------------------------------------------------------------------------------------------
-
-
-class Mark(NamedTuple):
-    """A row in the plot: its name, and its largest error in radii."""
-
-    name: str
-    ratio: float
-    broken: bool
-
-
-def _plot(report: Report) -> Html:
-    """Return a strip for each operation and dtype, a mark for each row that compared numbers, and the same in words."""
-    strips = {name: marks for name, marks in _strips(report).items() if marks}
-    if not strips:
-        return Html()
-    height = TOP + STRIP * len(strips) + 8
-    rows = [_strip(TOP + STRIP * at, name, marks) for at, (name, marks) in enumerate(strips.items())]
-    said = f"The largest error of each row in radii, on a logarithmic scale, for {_counted(len(strips), 'operation and dtype')}."
-    drawing = element(
-        "svg",
-        element("title", f"{said} The table below has it in words."),
-        *_axis(height),
-        *rows,
-        role="img",
-        viewBox=f"0 0 {LEFT + WIDTH + 40} {height}",
-        width=LEFT + WIDTH + 40,
-        height=height,
-    )
-    table = _boxed(_in_words(strips), "errors in radii")
-    return Html(
-        element("p", _said(report, strips), class_="legend")
-        + element("div", drawing, class_="box drawing", role="region", tabindex="0", aria_label="Plot: errors in radii")
-        + element("details", element("summary", "The plot in words"), table)
-    )
-
-
-def _strips(report: Report) -> dict[str, list[Mark]]:
-    several = len({row.device for row in report.results}) > 1
-    found: dict[str, list[Mark]] = {}
-    for row in report.results:
-        name = f"{row.operation} {row.dtype}" + (f" {row.device}" if several else "")
-        ratio = _ratio(row)
-        marks = found.setdefault(name, [])
-        if math.isfinite(ratio) and ratio > 0:
-            marks.append(Mark(f"{row.requirement} {row.dtype}", ratio, row.outcome in BROKEN))
-    return found
-
-
-def _ratio(row: Row) -> float:
-    """Return the largest error in radii; zero for a row that has none to draw."""
-    if row.outcome == "PASS":
-        return row.accuracy
-    if row.outcome in BROKEN and row.counterexample and row.counterexample.error_in_radii is not None:
-        return float(row.counterexample.error_in_radii)
-    return 0.0
-
-
-def _said(report: Report, strips: Mapping[str, list[Mark]]) -> str:
-    """Explain the plot, and say what it does not show as it is."""
-    marks = [mark for every in strips.values() for mark in every]
-    far, near = sum(mark.ratio > 10**MOST for mark in marks), sum(mark.ratio < 10**LEAST for mark in marks)
-    broken = sum(row.outcome in BROKEN for row in report.results) - sum(mark.broken for mark in marks)
-    words = ["A dot is a row that passes, a cross one that does not; point at it for its name"]
-    words += [f"{_counted(far, 'mark')} at the right edge: the error is larger than 10 radii"] if far else []
-    words += [f"{_counted(near, 'mark')} at the left edge: the error is smaller than 0.0001 radii"] if near else []
-    words += [f"{_counted(broken, 'broken row')} without a number not drawn"] if broken else []
-    return "; ".join(words) + "."
-
-
-def _across(ratio: float) -> float:
-    """Return where an error stands."""
-    power = min(max(math.log10(ratio), LEAST), MOST)
-    return LEFT + WIDTH * (power - LEAST) / (MOST - LEAST)
-
-
-def _axis(height: int) -> Iterator[Html]:
-    edge = _across(1)
-    yield element(
-        "rect", class_="beyond", x=f"{edge:.1f}", y=TOP - 6, width=f"{_across(10) - edge + 12:.1f}", height=height - TOP
-    )
-    for power in range(LEAST, MOST + 1):
-        x = f"{_across(10.0**power):.1f}"
-        name = "1 radius" if power == 0 else f"{10.0**power:g}" if power != LEAST else "0.0001"
-        yield element("line", class_="radius" if power == 0 else "tick", x1=x, x2=x, y1=TOP - 6, y2=height - 6)
-        yield element("text", name, class_="radius" if power == 0 else "tick", x=x, y=TOP - 12, text_anchor="middle")
-
-
-def _strip(top: int, name: str, marks: list[Mark]) -> Html:
-    middle = top + STRIP // 2
-    drawn = [_mark(mark, middle + (at % 3 - 1) * 5) for at, mark in enumerate(sorted(marks, key=lambda mark: mark.ratio))]
-    base = element("line", class_="tick", x1=LEFT, x2=LEFT + WIDTH, y1=top + STRIP, y2=top + STRIP)
-    return element("g", base, element("text", _cut(name, 28), x=LEFT - 12, y=middle + 4, text_anchor="end"), *drawn)
-
-
-def _mark(mark: Mark, y: int) -> Html:
-    x, title = _across(mark.ratio), element("title", f"{mark.name}: {mark.ratio:.3g}")
-    if not mark.broken:
-        return element("circle", title, class_="dot", cx=f"{x:.1f}", cy=y, r="4")
-    return element("path", title, class_="cross", d=f"M{x - 4:.1f} {y - 4}l8 8m0-8l-8 8")
-
-
-def _in_words(strips: Mapping[str, list[Mark]]) -> Html:
-    titles = ("operation and dtype", "rows", "median", "largest that passes", "where", "beyond the radius")
-    lines = []
-    for name, marks in strips.items():
-        passed = [mark for mark in marks if not mark.broken]
-        most = max(passed, key=lambda mark: mark.ratio, default=None)
-        median = f"{float(np.median([mark.ratio for mark in passed])):.2g}" if passed else "-"
-        cells = (len(marks), median, f"{most.ratio:.2g}" if most else "-", most.name if most else "-", len(marks) - len(passed))
-        lines.append(element("tr", element("th", name, scope="row"), *(element("td", cell) for cell in cells)))
-    head = element("thead", element("tr", *(element("th", title, scope="col") for title in titles)))
-    return element("table", head, element("tbody", *lines))
+    return Html(escaped(address))

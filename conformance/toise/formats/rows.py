@@ -10,6 +10,8 @@ from toise.report import BROKEN, OUTCOMES
 if TYPE_CHECKING:
     from toise.report import Report, Row
 
+# The longest text that is shown whole, where nobody says otherwise.
+LETTERS_SHOWN = 4000
 TOLD = (*BROKEN, "XPASS", "NOT RUN", "WARN", "XFAIL")
 
 
@@ -55,7 +57,7 @@ def visible(text: object) -> str:
     return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in str(text))
 
 
-def cut(text: str, most: int) -> str:
+def cut(text: str, most: int = LETTERS_SHOWN) -> str:
     """Return the start of a long text, and say so."""
     return text if len(text) <= most else f"{text[:most]} ... ({len(text)} characters)"
 
