@@ -13,7 +13,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from toise import overview
-from toise.formats.markup import Html, boxed, element
+from toise.formats.markup import Html, boxed, element, escaped
 from toise.formats.plot import plot
 from toise.formats.rows import counted, cut
 from toise.report import ABSENT, BROKEN, OUTCOMES

@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING
 
+from toise.formats.rows import visible
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
