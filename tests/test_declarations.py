@@ -261,8 +261,9 @@ def test_a_report_carries_the_declarations_with_their_defaults():
             "precision": {},
             "traits": [],
             "domain": "",
+            "line": 0,
         },
-        "layer_norm": {"precision": {}, "traits": [], "domain": ""},
+        "layer_norm": {"precision": {}, "traits": [], "domain": "", "line": 0},
     }
 
 

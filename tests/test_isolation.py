@@ -18,13 +18,13 @@ from toise.isolation import Isolation, child, remote
 from toise.isolation.child import Child, Limits
 from toise.isolation.wire import Message, tensor_of
 from toise.report import Row
-from toise.run import assemble, plan
+from toise.run import Rules, assemble, plan, settings_of
 from toise.selection import selection
 from toise.workers import Job, judge_here
 
 # One requirement that sees the call of 33 queries, one that does not, and one of another operation.
 TRIED = "CAU-1 or CAU-3 or LN-2"
-SETTINGS = {"budget": "smoke", "seed": 0, "strict": False, "require_class": None}
+SETTINGS = settings_of(budget="smoke")
 START = Message({"message": "start", "protocol": 1, "device": None})
 GONE = 5.0  # seconds in which whatever a backend left behind has to be gone
 
@@ -35,7 +35,7 @@ def judged(name, *program, select=TRIED, timeout=30.0, memory=1.0):
     target = isolation.load(str(name), device=None, require_class=None)
     try:
         units, excluded = plan(target, select=selection(select))
-        rows = [row for _, row in judge_here(Job(str(name), None, None, "smoke", 0, 0, isolation), target, units)]
+        rows = [row for _, row in judge_here(Job(str(name), None, None, Rules("smoke"), 0, isolation), target, units)]
         return assemble(target, rows, excluded, SETTINGS)
     finally:
         target.close()

@@ -160,6 +160,50 @@ def test_workers_on_another_machine_give_the_same_report(toise, tmp_path, backen
     assert untimed(tmp_path / "far.json") == untimed(tmp_path / "near.json")
 
 
+def test_a_failure_of_ours_is_no_crash_of_the_backend(tmp_path, backend_file):
+    """A fixture that raises at the end leaves the verdicts as they are, and the report INCOMPLETE."""
+    (tmp_path / "conftest.py").write_text(
+        "import pytest\n\n@pytest.fixture(autouse=True)\ndef late():\n    yield\n    raise RuntimeError('ours')\n",
+        encoding="utf-8",
+    )
+    suite(tmp_path, backend_file(RIGHT), "-k", "eps_is_added", "-p", "conftest", "--toise-json", "r.json")
+    (report,) = read_report(tmp_path / "r.json").reports
+
+    assert report.counts["CRASH"] == 0
+    assert not report.complete
+
+
+def test_known_failures_and_cases_count_under_pytest_too(toise, tmp_path, backend_file):
+    """The report is that of the command, and a known failure is xfailed."""
+    backend_file(WRONG)
+    toise("check", "my_backend.py", "--budget", "smoke", "--json", "first.json")
+    toise("baseline", "update", "first.json")
+    toise("replay", "first.json:LN-3", "--save", "corpus")
+    toise(
+        "check",
+        "my_backend.py",
+        "--budget",
+        "smoke",
+        *("--baseline", "toise-baseline.json", "--corpus", "corpus"),
+        "--json",
+        "command.json",
+    )
+    known = ("--toise-baseline", "toise-baseline.json", "--toise-corpus", "corpus")
+    done = suite(tmp_path, "my_backend.py", *known, "--toise-json", "pytest.json")
+
+    assert done.returncode == 0, done.stdout
+    assert "xfailed" in done.stdout
+    assert untimed(tmp_path / "pytest.json") == untimed(tmp_path / "command.json")
+
+
+def test_collecting_writes_no_report(tmp_path, backend_file):
+    """A good one stays."""
+    (tmp_path / "r.json").write_text("earlier", encoding="utf-8")
+    suite(tmp_path, backend_file(RIGHT), "--collect-only", "--toise-json", "r.json")
+
+    assert (tmp_path / "r.json").read_text(encoding="utf-8") == "earlier"
+
+
 def free_port():
     """Return a port of this machine that nobody listens on."""
     with socket.socket() as bound:

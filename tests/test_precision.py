@@ -21,6 +21,7 @@ from toise.errors import TargetError
 from toise.inputs import Case, Recipe, token_rows
 from toise.operations import OPERATIONS
 from toise.report import EXCLUDED, Counterexample, Report, Row
+from toise.run import settings_of
 from toise.targets import load
 from toise.terminal import failure_text, heading, print_precision, print_report
 from toise.verdict import assert_close, assert_finite, assert_formula, assert_that
@@ -410,7 +411,7 @@ def printed(width, rows=ROWS, show=print_report, declared=(), traits=("split-k",
     choices = {"precision": dict(declared), "traits": traits, "domain": ""}
     operations = dict.fromkeys(OPERATIONS, choices)
     declared = {"name": "", "version": "", "arrays": "torch", "device": "cpu", "notes": [], "operations": operations}
-    settings = {"budget": "smoke", "seed": 0, "strict": False, "require_class": None}
+    settings = settings_of(budget="smoke")
     report = Report("mine", declared, {"specification": "0.1", "toise": "0.1.0"}, settings, rows)
     console = Console(width=width, file=None, highlight=False)
     with console.capture() as captured:

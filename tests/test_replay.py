@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from toise.cases import Case, read_case, read_corpus
@@ -157,9 +158,123 @@ def test_a_script_of_many_arrays_has_twenty_lines_at_most(toise, backend_file, t
 
 def test_a_program_has_no_script(toise, tmp_path):
     """One line says why."""
-    done = toise("replay", RECIPE, "--requirement", "LN-3", "--script", "--", sys.executable, "-c", "pass")
+    program = (sys.executable, Path(__file__).parent.parent / "examples" / "program.py")
+    done = toise("replay", RECIPE, "--requirement", "LN-3", "--dtype", "float64", "--", *program)
+    script = toise("replay", RECIPE, "--requirement", "LN-3", "--dtype", "float64", "--script", "--", *program)
+
+    assert done.returncode == 0, done.stderr
+    assert (script.returncode, len(script.stderr.splitlines())) == (2, 1)
+    assert "nothing fails there" in script.stderr
+
+
+def test_a_program_that_fails_has_no_script(toise, tmp_path):
+    """It is no Python."""
+    program = tmp_path / "program.py"
+    text = (Path(__file__).parent.parent / "examples" / "program.py").read_text(encoding="utf-8")
+    assert "+ eps" in text
+    program.write_text(text.replace("+ eps", "+ 2 * eps"), encoding="utf-8")
+    done = toise("replay", RECIPE, "--requirement", "LN-3", "--dtype", "float64", "--script", "--", sys.executable, program)
+
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "a program is no Python" in done.stderr
+
+
+def forged(tmp_path, **changes):
+    """Write a report whose failing row was changed, with all that follows from it."""
+    body = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
+    row = next(row for row in body["reports"][0]["results"] if row["requirement"] == "LN-3")
+    row.update({name: value for name, value in changes.items() if name != "recipe"})
+    row["counterexample"]["recipe"].update(changes.get("recipe", {}))
+    (tmp_path / "r.json").write_text(json.dumps(body), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"requirement": "ZZ-9"}, "has no requirement 'ZZ-9'"),
+        ({"operation": "../../evil"}, "says nothing of '../../evil'"),
+        ({"operation": "attention"}, "LN-3 says nothing of 'attention'"),
+        ({"recipe": {"version": 9}}, "the recipe is of version 9"),
+        ({"recipe": {"d": 10**6}}, "required: from 0 to"),
+    ],
+)
+def test_a_forged_row_is_neither_tried_nor_saved(toise, reported, tmp_path, changes, said):
+    """One line, exit 2, and no file anywhere."""
+    reported(WRONG)
+    forged(tmp_path, **changes)
+    done = toise("replay", f"r.json:{changes.get('requirement', 'LN-3')}", "reference", "--save", "corpus")
+
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+    assert said in done.stderr
+    assert not (tmp_path / "corpus").exists()
+
+
+def test_a_report_does_not_decide_what_is_imported(toise, reported, tmp_path):
+    """A module that it names is not loaded: the TARGET has to be named."""
+    reported(WRONG)
+    body = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
+    body["reports"][0]["target"] = "this"
+    (tmp_path / "r.json").write_text(json.dumps(body), encoding="utf-8")
+    done = toise("replay", "r.json:LN-3")
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "name the TARGET" in done.stderr
+
+
+def test_a_case_that_cannot_be_tried_is_not_saved(toise, tmp_path):
+    """A corpus with it would end every run."""
+    done = toise("replay", "layer_norm(d=0, content='normal')", "reference", "--requirement", "ln-3", "--save", "corpus")
 
     assert done.returncode == 2
+    assert not (tmp_path / "corpus").exists()
+
+
+def test_a_corpus_with_a_case_that_cannot_be_tried_is_refused(toise, tmp_path):
+    """It says which, and the suite is not to blame."""
+    Case("LN-3", "layer_norm", {"operation": "layer_norm", "version": 1, "d": 0, "content": "normal"}).save(tmp_path / "corpus")
+    done = toise("check", "reference", "-k", "LN-3", "--budget", "smoke", "--corpus", "corpus")
+
+    assert done.returncode == 2
+    assert "the corpus has layer_norm(content='normal', d=0), on which it cannot be tried" in done.stderr
+
+
+def test_a_replay_is_held_to_the_class_that_the_report_required(toise, backend_file):
+    """What fails there under --require-class fails again."""
+    path = backend_file("""
+        import torch
+        __toise__ = {"arrays": "torch", "dtypes": ["bfloat16"], "layer_norm": {"precision": {"bfloat16": "STEPWISE"}}}
+        def layer_norm(x, gamma, beta, *, eps=1e-5):
+            centred = x - x.mean(-1, keepdim=True)
+            return gamma * (centred / (centred * centred).mean(-1, keepdim=True).add(eps).sqrt()) + beta
+    """)
+    toise("check", path, "--budget", "smoke", "-k", "LN-1", "--require-class", "FUSED", "--json", "r.json")
+
+    assert toise("replay", "r.json:LN-1").returncode == 1
+
+
+def test_of_several_targets_in_a_report_the_named_one_is_meant(toise, backend_file):
+    """Else each choice is shown with its target."""
+    paths = [backend_file(WRONG, f"{name}.py").name for name in ("one", "two")]
+    toise("check", *paths, "--budget", "smoke", "-k", "LN-3", "--json", "r.json")
+    done = toise("replay", "r.json:LN-3")
+
+    assert "r.json:LN-3 one.py --operation layer_norm" in done.stderr
+    assert toise("replay", "r.json:LN-3", "two.py").returncode == 1
+
+
+def test_what_one_call_cannot_show_has_no_script(toise, backend_file, tmp_path):
+    """A result that depends on the layout, for example: a script that shows nothing would look like a repair."""
+    backend_file("""
+        import numpy as np
+        def layer_norm(x, gamma, beta, *, eps=1e-5):
+            flat = np.ndarray(x.shape, x.dtype, np.ascontiguousarray(x) if x.flags.c_contiguous else np.ascontiguousarray(x.T))
+            return gamma * (flat - flat.mean(-1, keepdims=True)) / np.sqrt(flat.var(-1, keepdims=True) + eps) + beta
+    """)
+    toise("check", "my_backend.py", "--budget", "smoke", "-k", "GEN-6 and layer_norm or GEN-6", "--json", "r.json")
+    done = toise("replay", "r.json:GEN-6", "--operation", "layer_norm", "--script")
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "no one call shows that" in done.stderr
 
 
 def test_a_corpus_is_tried_first(toise, reported, tmp_path):

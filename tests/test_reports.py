@@ -11,12 +11,17 @@ import signal
 import subprocess
 import sys
 import time
+from io import StringIO
+from xml.etree import ElementTree as ET
 
 import pytest
+from rich.console import Console
 from toise import files, verify
 from toise.errors import TargetError
+from toise.formats import render
 from toise.reading import read_report
 from toise.report import Document
+from toise.terminal import print_report
 
 WRONG = """
     import numpy as np
@@ -224,6 +229,92 @@ def test_rows_are_written_while_the_run_goes_on(backend_file, tmp_path):
 
     assert still_running
     assert rows
+
+
+@pytest.mark.parametrize("text", ["import os\nos._exit(0)\n", "syntax(\n", "import time\ntime.sleep(60)\n"])
+def test_a_target_that_cannot_be_loaded_leaves_no_green_report(toise, backend_file, tmp_path, text):
+    """Neither one that ends the process, nor one that is no Python, nor one that hangs until the job is killed."""
+    path = backend_file(WRONG.replace("eps / 2", "eps"))
+    assert toise("check", path, *SMOKE, "--json", "r.json").returncode == 0
+    path.write_text(text, encoding="utf-8")
+    command = [sys.executable, "-m", "toise", "check", str(path), *SMOKE, "--json", "r.json"]
+    running = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        running.wait(10)
+    kill_all(running)
+
+    assert running.returncode != 0
+    assert not (tmp_path / "r.json").exists()
+
+
+def test_what_a_backend_prints_is_not_in_the_report(toise, backend_file):
+    """With a dash the report alone is on standard output, whatever the target prints there, in workers too."""
+    path = backend_file(
+        WRONG.replace("        return", "        print('hello'); __import__('os').write(1, b'hello')\n        return")
+    )
+    for workers in ("0", "2"):
+        done = toise("check", path, *SMOKE, "-n", workers, "--json", "-")
+
+        assert json.loads(done.stdout)["format"] == "toise-report"
+        assert "hello" in done.stderr
+
+
+def test_a_stream_gets_the_last_text_alone(toise, backend_file):
+    """A pipe with several documents is none."""
+    done = toise("check", backend_file(WRONG), *SMOKE, "--json", "/dev/stdout")
+
+    assert done.stdout.count('"format": "toise-report"') == 1
+
+
+def test_two_runs_that_write_one_file_leave_it_whole(tmp_path):
+    """The last one wins."""
+    path = tmp_path / "r.json"
+    script = "import sys, pathlib; from toise.files import write; [write(pathlib.Path(sys.argv[1]), sys.argv[2] * 200_000) for _ in range(300)]"
+    writers = [subprocess.Popen([sys.executable, "-c", script, str(path), letter]) for letter in "ab"]
+    seen = set()
+    while any(writer.poll() is None for writer in writers):
+        if path.exists():
+            seen.add(path.read_text(encoding="utf-8"))
+
+    assert all(writer.returncode == 0 for writer in writers)
+    assert seen == {"a" * 200_000, "b" * 200_000}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+HOSTILE = {
+    "a class that nobody knows": lambda report: [row.update(precision="LOOSE", strictest="LOOSE") for row in report["results"]],
+    "no counts, and a domain": lambda report: [row.update(examples={}, domain="d <= 8") for row in report["results"]],
+    "an operation that nobody knows": lambda report: failing(report).update(operation="convolution"),
+    "a requirement that nobody knows": lambda report: failing(report).update(requirement="ZZ-9"),
+    "text for numbers": lambda report: failing(report)["counterexample"].update(got=["abc", 1], required=[[1], [1, 2]]),
+    "a fault that nobody knows": lambda report: failing(report)["counterexample"].update(like="no.such_fault"),
+    "half a character": lambda report: report.update(target="\ud800"),
+    "codes of a terminal": lambda report: failing(report).update(reason="\x1b]0;pwned\x07 \uffff"),
+}
+
+
+@pytest.mark.parametrize("how", HOSTILE)
+@pytest.mark.parametrize("form", ["terminal", "html", "markdown", "junit", "sarif", "github", "badge"])
+def test_a_report_that_somebody_wrote_is_shown_in_every_form(document, tmp_path, how, form):
+    """What fits the schema may hold anything: nothing raises, and no code reaches the terminal."""
+    body = json.loads(document.as_text())
+    HOSTILE[how](body["reports"][0])
+    path = tmp_path / "r.json"
+    path.write_text(json.dumps(body), encoding="utf-8")
+    read = read_report(path)
+    shown = terminal_text(read) if form == "terminal" else render(form, read)
+
+    assert shown.encode("utf-8")
+    assert "\x1b" not in shown
+    if form == "junit":
+        ET.fromstring(shown)
+
+
+def terminal_text(document):
+    """Return what a terminal without colours shows."""
+    written = StringIO()
+    print_report(document.reports[0], Console(file=written, width=100))
+    return written.getvalue()
 
 
 def test_a_full_disk_leaves_the_earlier_report_and_says_so(backend_file, tmp_path):

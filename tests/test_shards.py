@@ -113,13 +113,17 @@ def changed(document, **changes):
 
 
 UNFIT = {
-    "another seed": ({"settings": {"seed": 1}}, "seed is 1, and in 1.json 0"),
-    "another budget": ({"settings": {"budget": "smoke"}}, "budget is 'smoke', and in 1.json 'standard'"),
+    "another seed": ({"settings": {"seed": 1}}, "seed is 1, and 0 in 1.json"),
+    "another budget": ({"settings": {"budget": "smoke"}}, "budget is 'smoke', and 'standard' in 1.json"),
     "another version of NumPy": ({"environment": {"numpy": "1.0"}}, "numpy is '1.0'"),
-    "another library": ({"environment": {"torch": "2.13"}}, "torch is '2.13', and 1.json has none"),
-    "another target": ({"target": "torch"}, "target is 'torch', and in 1.json 'reference'"),
-    "other declarations": ({"declarations": {"device": "cuda"}}, "declarations is"),
-    "of another number": ({"settings": {"shard": "2/4"}}, "shards is '4', and in 1.json '3'"),
+    "another library": ({"environment": {"torch": "2.13"}}, "torch is '2.13', and not there in 1.json"),
+    "another target": ({"target": "torch"}, "target is 'torch', and 'reference' in 1.json"),
+    "other declarations": ({"declarations": {"device": "cuda"}}, "declarations differ from those in 1.json"),
+    "another baseline": ({"settings": {"baseline": "0123"}}, "baseline is '0123', and '' in 1.json"),
+    "another corpus": ({"settings": {"corpus": "0123"}}, "corpus is '0123', and '' in 1.json"),
+    "another specification": ({"environment": {"specification": "0.9"}}, "is of specification 0.9, and this Toise has"),
+    "a part beyond the whole": ({"settings": {"shard": "4/3"}}, "has not the rows of shard 4/3"),
+    "of another number": ({"settings": {"shard": "2/4"}}, "shards is '4', and '3' in 1.json"),
     "the same shard": ({"settings": {"shard": "1/3"}}, "is shard 1/3, as 1.json is"),
     "no shard": ({"settings": {"shard": ""}}, "is no report of one shard"),
 }
@@ -148,8 +152,34 @@ def test_a_row_in_two_shards_is_refused(shards):
     """Reports of two Toises with other recorded times."""
     shards["2.json"] = changed(shards["2.json"], results=shards["1.json"].reports[0].results)
 
-    with pytest.raises(TargetError, match=r"2\.json: has .* as 1\.json has"):
+    with pytest.raises(TargetError, match=r"2\.json: has not the rows of shard 2/3"):
         merged(shards)
+
+
+def test_a_shard_without_some_of_its_rows_is_refused(shards):
+    """A file from which failures were taken out is no shard, whatever its counts say."""
+    (report,) = shards["2.json"].reports
+    shards["2.json"] = changed(shards["2.json"], results=report.results[:-1])
+
+    with pytest.raises(TargetError, match=r"2\.json: has not the rows of shard 2/3 .* or changed"):
+        merged(shards)
+
+
+def test_a_shard_that_is_named_twice_is_refused(toise):
+    """One file is one shard."""
+    toise("check", "reference", "--budget", "smoke", "-k", "CAU", "--shard", "1/2", "--json", "1.json")
+    done = toise("merge", "1.json", "1.json")
+
+    assert (done.returncode, done.stderr) == (2, "toise: 1.json is named twice\n")
+
+
+@pytest.mark.parametrize("option", [("--shard", "1/2"), ("--baseline", "b.json")])
+def test_a_shard_and_a_baseline_are_of_one_target(toise, option):
+    """Of several there is no one report to merge, and no one list of failures."""
+    done = toise("check", "reference", "torch", *option)
+
+    assert done.returncode == 2
+    assert f"{option[0]} is of one target: name one" in done.stderr
 
 
 def test_an_incomplete_shard_makes_the_whole_incomplete(shards):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import functools
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -16,15 +17,17 @@ from typing import TYPE_CHECKING, Any
 import toise_spec
 
 from toise import engine
+from toise.arrays import DTYPES
 from toise.conditions import Condition
-from toise.errors import TargetError, ToiseError, line
+from toise.errors import TargetError, line
 from toise.inputs import recipe_from_json
+from toise.operations import OPERATIONS
 from toise.reading import read_json
 from toise.report import BROKEN, Known
 from toise.verdict import KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from toise.backend import Backend
@@ -75,6 +78,12 @@ class Baseline:
     entries: tuple[Entry, ...] = ()
     today: str = field(default_factory=lambda: dt.datetime.now(dt.UTC).date().isoformat())
 
+    @property
+    def digest(self) -> str:
+        """What tells its entries from others in a report; empty where there is none."""
+        text = json.dumps([asdict(entry) for entry in self.entries], sort_keys=True)
+        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest() if self.entries else ""
+
     def of(self, requirement: str, operation: str, dtype: str, device: str) -> list[Entry]:
         """Return what is known of one row."""
         return [entry for entry in self.entries if entry.key == (requirement, operation, dtype, device)]
@@ -101,6 +110,9 @@ def _entries(path: Path) -> list[Entry]:
     for entry in found:
         require_usable(path, entry.requirement, entry.operation)
         try:
+            dtypes = (OPERATIONS[entry.operation].dtype,) if OPERATIONS[entry.operation].dtype else DTYPES
+            if entry.dtype not in dtypes:
+                raise ValueError(f"no dtype {entry.dtype!r}; there are {', '.join(map(str, dtypes))}")
             require_buildable(entry.input, entry.operation)
             if entry.expires:
                 dt.date.fromisoformat(entry.expires)
@@ -111,14 +123,14 @@ def _entries(path: Path) -> list[Entry]:
     return found
 
 
-def require_usable(path: Path, requirement: str, operation: str) -> None:
+def require_usable(where: object, requirement: str, operation: str) -> None:
     """Raise TargetError for what the specification does not have."""
     ids = {prop.id: prop for prop in engine.properties()}
     if requirement not in ids:
-        raise TargetError(f"{path}: specification {toise_spec.VERSION} has no requirement {requirement!r}")
+        raise TargetError(f"{where}: specification {toise_spec.VERSION} has no requirement {requirement!r}")
     if operation not in ids[requirement].operations:
         raise TargetError(
-            f"{path}: {requirement} says nothing of {operation!r}; it is about {', '.join(ids[requirement].operations)}"
+            f"{where}: {requirement} says nothing of {operation!r}; it is about {', '.join(ids[requirement].operations)}"
         )
 
 
@@ -134,71 +146,104 @@ def require_buildable(recipe: Recipe, operation: str) -> None:
 
 @dataclass(frozen=True)
 class Replay:
-    """What became of an entry when its recipe was tried again."""
+    """What became of an entry when its recipe was tried again: the trial, and the state, as `toise.report.Known` has it."""
 
     entry: Entry
     trial: Trial
-
-    @property
-    def state(self) -> str:
-        """As `toise.report.Known` has it."""
-        if self.trial.failures:
-            (violation,) = self.trial.failures.values()
-            return "fails" if violation.kind == self.entry.kind else "differs"
-        return "holds" if self.trial.counts["relevant"] else "untried"
+    state: str
 
 
-def judge(prop: Property, backend: Backend, operation: str, known: Sequence[Entry], baseline: Baseline, **effort: Any) -> Row:
+def judge(
+    prop: Property,
+    backend: Backend,
+    operation: str,
+    known: Sequence[Entry],
+    baseline: Baseline,
+    *,
+    budget: str,
+    seed: int,
+    first: Sequence[Recipe] = (),
+) -> Row:
     """Decide a requirement of which failures are known.
 
     XFAIL  a known failure is as recorded, and there is no other, as far as it was searched
-    XPASS  the recipe of an entry holds now, and a search finds no failure
+    XPASS  the recipe of an entry holds now, no other known failure stands, and a search finds none
     else as usual: what fails in another way, or elsewhere, or what is known and expired, is a failure
 
-    `effort` is what `engine.judge` takes.
+    Raises TargetError where the requirement cannot be tried on the recipe of an entry.
     """
-    replays = [_replay(prop, backend, entry) for entry in known]
+    trials = {str(entry.input): _tried(prop, backend, entry) for entry in known}
+    replays = [Replay(entry, trials[str(entry.input)], _state(entry, trials[str(entry.input)])) for entry in known]
     told = tuple(_known(replay, baseline) for replay in replays)
-    row = _row(prop, backend, operation, replays, effort)
-    over = [replay.entry for replay in replays if replay.state == "fails" and baseline.expired(replay.entry)]
-    if row.outcome == "XFAIL" and over:
+
+    def judged(**limits: Any) -> Row:
+        return engine.judge(prop, backend, operation, budget=budget, seed=seed, first=first, **limits)
+
+    def shown(replay: Replay) -> Row:
+        return engine.row_of(replay.trial, budget=budget, seed=seed)
+
+    row = _row(replays, judged, shown)
+    if row.outcome == "XFAIL" and (over := _over(replays, baseline)):
         outcome = engine.broken_outcome(prop, over[0].kind)
         reason = f"{KINDS[over[0].kind]}; the known failure expired on {over[0].expires}"
         row = dataclasses.replace(row, outcome=outcome, reason=reason)
     return dataclasses.replace(row, known=told)
 
 
-def _replay(prop: Property, backend: Backend, entry: Entry) -> Replay:
+def _tried(prop: Property, backend: Backend, entry: Entry) -> Trial:
     trial = engine.replay(prop, backend, entry.operation, entry.input)
     if trial.broken:
-        raise ToiseError(f"{trial.broken}; the recipe is that of a baseline")
-    return Replay(entry, trial)
+        raise TargetError(f"the baseline has {entry.input}, on which {prop.id} cannot be tried: {line(str(trial.broken))}")
+    return trial
 
 
-def _row(prop: Property, backend: Backend, operation: str, replays: Sequence[Replay], effort: dict[str, Any]) -> Row:
+def _state(entry: Entry, trial: Trial) -> str:
+    if trial.failures:
+        (violation,) = trial.failures.values()
+        return "fails" if violation.kind == entry.kind else "differs"
+    return "holds" if trial.counts["relevant"] else "untried"
+
+
+def _over(replays: Sequence[Replay], baseline: Baseline) -> list[Entry]:
+    """Return the entries whose failure nobody puts up with any more: another file may have a later day for the same recipe."""
+    standing = [replay.entry for replay in replays if replay.state == "fails"]
+    kept = [entry.recipe for entry in standing if not baseline.expired(entry)]
+    return [entry for entry in standing if entry.recipe not in kept]
+
+
+def _row(replays: Sequence[Replay], judged: Callable[..., Row], shown: Callable[[Replay], Row]) -> Row:
     """Return the row, as if nothing expired."""
-    if others := [replay for replay in replays if replay.state == "differs"]:
-        row = engine.row_of(others[0].trial, **effort)
-        return dataclasses.replace(row, reason=f"{row.reason}; the known failure was: {KINDS[others[0].entry.kind]}")
     standing = [replay for replay in replays if replay.state == "fails"]
-    if everywhere := [replay for replay in standing if not replay.entry.where]:
-        row = engine.row_of(everywhere[0].trial, **effort)
-        return dataclasses.replace(row, outcome="XFAIL", reason=f"known failure: {row.reason}; not searched further")
+    known = [replay.entry.recipe for replay in standing]
+    if others := [replay for replay in replays if replay.state == "differs" and replay.entry.recipe not in known]:
+        row = shown(others[0])
+        return dataclasses.replace(row, reason=f"{row.reason}; the known failure was: {KINDS[others[0].entry.kind]}")
+    gone = sum(replay.state == "holds" for replay in replays)
+    if not standing:
+        row = judged()
+        xpass = row.outcome == "PASS" and gone
+        return (
+            dataclasses.replace(row, outcome="XPASS", reason=f"{_counted(gone)} gone: `toise baseline update`") if xpass else row
+        )
+    one = next((replay for replay in standing if not replay.entry.where), standing[0])
+    told = shown(one)
+    if told.counterexample and told.counterexample.kind == "unrepeatable":
+        return told
+    also = f"; {_counted(gone)} gone: `toise baseline update`" if gone else ""
+    if not one.entry.where:
+        return dataclasses.replace(told, outcome="XFAIL", reason=f"known failure: {told.reason}; not searched further{also}")
     conditions = [replay.entry.where for replay in standing if replay.entry.where]
-    row = engine.judge(
-        prop, backend, operation, known=lambda recipe: any(condition.holds(recipe) for condition in conditions), **effort
-    )
+    row = judged(known=lambda recipe: any(condition.holds(recipe) for condition in conditions))
     if row.outcome in (*BROKEN, "WARN"):
         return row
-    if any(replay.state == "holds" for replay in replays) and row.outcome == "PASS":
-        return dataclasses.replace(row, outcome="XPASS", reason="a known failure is gone: take it out of the baseline")
-    if not standing:
-        return row
-    shown = engine.row_of(standing[0].trial, **effort)
     elsewhere = f"elsewhere {row.outcome}" + (f": {row.reason}" if row.reason else f" on {row.examples['relevant']} examples")
     where = " or ".join(condition.text for condition in conditions)
-    reason = f"known failure where {where}: {shown.reason}; {elsewhere}"
-    return dataclasses.replace(row, outcome="XFAIL", reason=reason, strictest="", counterexample=shown.counterexample)
+    reason = f"known failure where {where}: {told.reason}; {elsewhere}{also}"
+    return dataclasses.replace(row, outcome="XFAIL", reason=reason, strictest="", counterexample=told.counterexample)
+
+
+def _counted(count: int) -> str:
+    return "a known failure is" if count == 1 else f"{count} known failures are"
 
 
 def _known(replay: Replay, baseline: Baseline) -> Known:
@@ -224,7 +269,7 @@ class Update:
     added: tuple[Entry, ...]
     removed: tuple[Entry, ...]
     left: tuple[str, ...]
-    """What fails and cannot be known, each with the reason."""
+    """What a person should know: what fails and cannot be known, and what is not taken out, each with the reason."""
 
 
 def updated(baseline: Baseline, report: Report, told: dict[str, str]) -> Update:
@@ -237,18 +282,21 @@ def updated(baseline: Baseline, report: Report, told: dict[str, str]) -> Update:
     left: list[str] = []
     for row in report.results:
         own = [entry for entry in baseline.entries if entry.key == row.key]
-        if row.outcome in ("PASS", "XPASS"):
+        what = f"{row.requirement} {row.operation} {row.dtype}"
+        if row.outcome == "PASS" and own and not row.known:
+            left.append(f"not taken out: {what}: its recipe was not tried: check with --baseline")
+        elif row.outcome in ("PASS", "XPASS", "XFAIL"):
             removed += _held(own, row)
         elif row in report.failing:
             shown = row.counterexample
-            if shown is None or shown.kind == "unrepeatable":
-                left.append(
-                    f"{row.outcome} {row.requirement} {row.operation} {row.dtype}: {row.reason}: no recipe that always fails"
-                )
+            if shown is None or (wrong := _unusable(row, shown)):
+                left.append(f"not written: {row.outcome} {what}: {row.reason if shown is None else wrong}")
                 continue
-            before = [entry for entry in own if entry.recipe == shown.recipe] or [entry for entry in own if not entry.condition]
+            before = _same(own, shown.recipe)
             removed += before + [entry for entry in _held(own, row) if entry not in before]
             added.append(_entry(row, shown, before, told))
+            if not added[-1].condition and any(entry.condition for entry in own if entry not in removed):
+                left.append(f"{what}: the new entry has no condition, so that nothing of it is searched any more")
     order = {prop.id: at for at, prop in enumerate(engine.properties())}
     kept = [entry for entry in baseline.entries if entry not in removed]
     entries = sorted((*kept, *added), key=lambda entry: (order[entry.requirement], *entry.key))
@@ -260,10 +308,27 @@ def updated(baseline: Baseline, report: Report, told: dict[str, str]) -> Update:
     )
 
 
+def _same(own: Sequence[Entry], recipe: dict[str, Any]) -> list[Entry]:
+    """Return the entries that a failing recipe is about: its own, else those that cover it, else those that cover all."""
+    made = recipe_from_json(recipe)
+    covering = [entry for entry in own if entry.where and entry.where.holds(made)]
+    return [entry for entry in own if entry.recipe == recipe] or covering or [entry for entry in own if not entry.condition]
+
+
+def _unusable(row: Row, shown: Counterexample) -> str:
+    """Say why a failure cannot be known; empty where it can."""
+    if shown.kind not in KINDS or shown.kind == "unrepeatable":
+        return f"{KINDS.get(shown.kind, shown.kind)}: no input that always fails"
+    try:
+        require_usable("the report", row.requirement, row.operation)
+        require_buildable(recipe_from_json(shown.recipe), row.operation)
+    except (TargetError, ValueError) as error:
+        return line(str(error))
+    return ""
+
+
 def _held(own: Sequence[Entry], row: Row) -> list[Entry]:
-    """Return the entries of a row that hold now: as their recipes said, or all if it passed without them being asked."""
-    if not row.known:
-        return list(own) if row.outcome == "PASS" else []
+    """Return the entries of a row whose recipes hold now."""
     recipes = [known.recipe for known in row.known if known.state == "holds"]
     return [entry for entry in own if entry.recipe in recipes]
 

@@ -15,10 +15,10 @@ from toise.baseline import require_buildable, require_usable
 from toise.errors import TargetError, line
 from toise.files import write
 from toise.inputs import recipe_from_json, recipe_from_text
-from toise.reading import read_json, read_report
+from toise.reading import read_format, read_json, read_report
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from toise.inputs import Recipe
     from toise.report import Report, Row
@@ -76,11 +76,7 @@ def read_case(path: Path) -> Case:
     """Return the case that a file holds.  Raises TargetError, with one line, if it cannot be used."""
     body = read_json(path, FORMAT, FORMAT_VERSION, AGAIN)
     case = Case(**{name: body[name] for name in ("requirement", "operation", "recipe", "found")})
-    require_usable(path, case.requirement, case.operation)
-    try:
-        require_buildable(case.input, case.operation)
-    except ValueError as error:
-        raise TargetError(f"{path}: {line(str(error))}; {AGAIN}") from None
+    _require_usable(path, case)
     return case
 
 
@@ -102,50 +98,65 @@ class Asked:
     dtype: str = ""
     budget: str = "standard"
     seed: int = 0
+    require_class: str | None = None
 
 
-def asked_for(text: str, requirement: str, narrowed: dict[str, str]) -> Asked:
+def asked_for(text: str, requirement: str, narrowed: dict[str, str], target: str) -> Asked:
     """Return the one case that a person names: REPORT, REPORT:ID, a file with a case, or a recipe as a report prints it.
 
-    `narrowed` has the operation and the dtype, where several rows have the id.  Raises TargetError if it is not one.
+    `narrowed` has the operation and the dtype, where several rows have the id, and `target` one of the report, or another.
+    Raises TargetError if it is not one.
     """
     name, _, id = text.partition(".json:")
-    path = Path(f"{name}.json" if id else text)
+    path, id = Path(f"{name}.json" if id else text), (id or requirement).upper()
     if path.suffix == ".json":
-        return _from_file(path, id or requirement, narrowed)
+        asked = _from_file(path, id, narrowed, target)
+        _require_usable(path, asked.case)
+        return asked
     try:
         recipe = recipe_from_text(text)
-        if not requirement:
-            raise ValueError(f"which requirement is {recipe} tried on? name it with --requirement")
-        require_usable(Path(recipe.operation), requirement, recipe.operation)
-        require_buildable(recipe, recipe.operation)
     except ValueError as error:
         raise TargetError(line(str(error))) from None
-    return Asked(Case(requirement, recipe.operation, recipe.as_json()))
+    if not id:
+        raise TargetError(f"which requirement is {recipe} tried on? name it with --requirement")
+    case = Case(id, recipe.operation, recipe.as_json())
+    _require_usable(recipe, case)
+    return Asked(case)
 
 
-def _from_file(path: Path, id: str, narrowed: dict[str, str]) -> Asked:
-    if path.is_file() and f'"{FORMAT}"' in path.read_text(encoding="utf-8", errors="replace")[:100]:
+def _require_usable(where: object, case: Case) -> None:
+    """Raise TargetError for a case that this specification and these recipes do not have, whoever wrote it."""
+    require_usable(where, case.requirement, case.operation)
+    try:
+        require_buildable(case.input, case.operation)
+    except ValueError as error:
+        raise TargetError(f"{where}: {line(str(error))}") from None
+
+
+def _from_file(path: Path, id: str, narrowed: dict[str, str], target: str) -> Asked:
+    if read_format(path) == FORMAT:
         case = read_case(path)
         return Asked(case, case.found.get("target", ""), case.found.get("device", ""), case.found.get("dtype", ""))
     document = read_report(path)
     shown = [(row, report) for report in document.reports for row in report.results if row.counterexample]
-    chosen = [
-        (row, report)
-        for row, report in shown
-        if (not id or row.requirement == id.upper())
-        and all(getattr(row, name) == value for name, value in narrowed.items() if value)
-    ]
+    wanted = {name: value for name, value in {"requirement": id, **narrowed}.items() if value}
+    chosen = [(row, report) for row, report in shown if all(getattr(row, name) == value for name, value in wanted.items())]
+    if target in {report.target for report in document.reports}:
+        chosen = [(row, report) for row, report in chosen if report.target == target]
     if not chosen:
         raise TargetError(f"{path}: no such failure; {_choices(path, shown)}")
     if len(chosen) > 1:
         raise TargetError(f"{path}: {len(chosen)} failures are meant; {_choices(path, chosen)}")
     ((row, report),) = chosen
-    how = {name: report.settings[name] for name in ("budget", "seed")}
+    how = {name: report.settings[name] for name in ("budget", "seed", "require_class")}
     return Asked(case_of(row, report), report.target, row.device, row.dtype, **how)
 
 
-def _choices(path: Path, shown: Iterable[tuple[Row, Report]]) -> str:
-    told = [f"{path}:{row.requirement} --operation {row.operation} --dtype {row.dtype}" for row, _ in shown]
+def _choices(path: Path, shown: Sequence[tuple[Row, Report]]) -> str:
+    several = len({report.target for _, report in shown}) > 1
+    told = [
+        f"{path}:{row.requirement}{f' {report.target}' if several else ''} --operation {row.operation} --dtype {row.dtype}"
+        for row, report in shown
+    ]
     rest = f" and {len(told) - 5} more" if len(told) > 5 else ""
     return f"name one: {', '.join(told[:5])}{rest}" if told else "none of its rows has a recipe"

@@ -32,7 +32,7 @@ RANKS = {
     **dict.fromkeys((name for name in BROKEN if name != "FAIL"), 6),
 }
 # An error that stays below this share of its radius has not grown, however small it was.
-NEGLIGIBLE = 0.01
+NEGLIGIBLE = 0.1
 # The settings that decide which inputs are tried.
 INPUTS = ("budget", "seed")
 # What a line may have of one text, and of many places.

@@ -50,6 +50,8 @@ class Condition:
                 raise ValueError(f"it is longer than {LONGEST} characters")
             tree = ast.parse(text.strip(), mode="eval").body
             _require_readable(tree, names)
+            if not any(isinstance(node, ast.Name) for node in ast.walk(tree)):
+                raise ValueError("it is the same for every recipe")
         except SyntaxError as error:
             raise ValueError(
                 f"the condition {text!r} cannot be read: {error.msg}; write for example 'n > m and causal'"

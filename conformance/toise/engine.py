@@ -384,7 +384,7 @@ def _examples(budget: str) -> int:
     return BUDGETS[budget] or BUDGETS["standard"]
 
 
-def row_of(trial: Trial, *, budget: str, seed: int, **_: Any) -> Row:
+def row_of(trial: Trial, *, budget: str, seed: int) -> Row:
     """Return the row that a trial gives."""
     prop, backend, counts = trial.prop, trial.backend, trial.counts
     outcome, reason, counterexample = _outcome(trial, _again(trial, budget, seed))

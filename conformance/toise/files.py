@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TextIO, TypeVar
 
 from toise.errors import TargetError
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 # Standard output, in the place of a file.
 DASH = Path("-")
+_output: TextIO | None = None
 # Writing takes at most this share of the time, and comes at most once in so many seconds.
 SHARE, SECONDS = 0.05, 1.0
 
@@ -35,25 +36,34 @@ def require_writable(path: Path) -> None:
         raise _cannot(path, error) from None
 
 
+def lend_standard_output() -> None:
+    """Keep standard output for a text, and let whatever else is printed, here or in a target, go to standard error."""
+    global _output  # noqa: PLW0603 - there is one standard output
+    sys.stdout.flush()
+    _output = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+
 def write(path: Path, text: str) -> None:
     """Put a text in the place of a file at once: a reader finds what was there before, or all of the new one.
 
     Raises TargetError where that cannot be done, as where the disk is full; then the file is as it was.
     """
     if path == DASH:
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        output = _output or sys.stdout
+        output.write(text)
+        output.flush()
         return
     try:
         if path.exists() and not path.is_file():  # a pipe, or a device
             path.write_text(text, encoding="utf-8")
             return
         behind = path.resolve()  # a link stays one
-        part = behind.with_name(f".{behind.name}.part")
+        part = behind.with_name(f".{behind.name}.{os.getpid()}.part")  # two runs may write one file
         try:
             part.write_text(text, encoding="utf-8")
             part.replace(behind)
-        except OSError:
+        except BaseException:
             with contextlib.suppress(OSError):  # what went wrong first is what is told
                 part.unlink(missing_ok=True)
             raise
@@ -69,21 +79,31 @@ class Kept(Generic[T]):
         self._next = 0.0
 
     def now(self, thing: T) -> None:
-        """Write all files."""
+        """Write all files; a stream, a pipe or a device gets the last text alone."""
         for path, form in self.forms:
-            if path != DASH:
+            if path != DASH and (path.is_file() or not path.exists()):
                 write(path, form(thing))
 
-    def sometimes(self, thing: Callable[[], T]) -> None:
-        """Write all files if enough time has passed.
+    def remove(self) -> None:
+        """Take away what stands there from an earlier run: it says nothing of this one, however that ends."""
+        for path, _ in self.forms:
+            if path != DASH and path.is_file():
+                path.unlink()
+
+    def meanwhile(self, thing: T) -> None:
+        """Write all files, with more to come.
 
         Where that fails, as on a full disk, the earlier files stay; that the last ones cannot be written is told.
         """
+        with contextlib.suppress(TargetError):
+            self.now(thing)
+
+    def sometimes(self, thing: Callable[[], T]) -> None:
+        """Write all files, with more to come, if enough time has passed."""
         start = time.monotonic()
         if not self.forms or start < self._next:
             return
-        with contextlib.suppress(TargetError):
-            self.now(thing())
+        self.meanwhile(thing())
         end = time.monotonic()
         self._next = end + max(SECONDS, (end - start) / SHARE)
 

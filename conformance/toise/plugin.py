@@ -36,6 +36,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--toise-seed", metavar="N", type=int, default=0, help="of the exploration")
     group.addoption("--toise-strict", action="store_true", help="a WARN fails too")
     group.addoption("--toise-require-class", metavar="CLASS", help="hold to this precision class what is declared looser")
+    group.addoption("--toise-baseline", metavar="FILE", action="append", default=[], help="failures that are known")
+    group.addoption("--toise-corpus", metavar="FOLDER", help="cases that are tried first")
     group.addoption("--toise-json", metavar="FILE", help="write the report that `toise check --json` writes")
 
 
@@ -80,10 +82,12 @@ class Session:
     """The backend of one pytest run, and the rows that were judged."""
 
     def __init__(self, config: pytest.Config) -> None:
+        from toise.baseline import read_baseline
+        from toise.cases import read_corpus
         from toise.errors import TargetError
         from toise.files import Kept, require_writable
         from toise.report import Document
-        from toise.run import dtypes_of, now, plan, settings_of
+        from toise.run import Rules, dtypes_of, now, plan, settings_of
         from toise.targets import load
 
         option = config.getoption
@@ -91,14 +95,19 @@ class Session:
         self.budget, self.seed, required = option("--toise-budget"), option("--toise-seed"), option("--toise-require-class")
         self.backends: dict[str, Any] = {}
         self.rows: dict[Unit, Row] = {}
+        self.broken = False
+        """Whether something failed that is no verdict: then there is none."""
         path = Path(option("--toise-json")) if option("--toise-json") and not hasattr(config, "workerinput") else None
         self.kept = Kept([(path, Document.as_text)] if path else [])
         try:
-            if path:
+            if path and not config.option.collectonly:
                 require_writable(path)
+                self.kept.remove()
             self.target = load(option("--toise-backend"), device=option("--toise-device"), require_class=required)
             dtypes = dtypes_of(self.target, [name for name in option("--toise-dtype").split(",") if name])
             self.planned, _ = plan(self.target, dtypes=dtypes)
+            corpus = read_corpus(Path(option("--toise-corpus"))) if option("--toise-corpus") else ()
+            self.rules = Rules(self.budget, self.seed, read_baseline(map(Path, option("--toise-baseline"))), tuple(corpus))
         except TargetError as error:
             raise pytest.UsageError(str(error)) from None
         self.settings = settings_of(
@@ -108,6 +117,7 @@ class Session:
             require_class=required,
             dtypes=list(dtypes),
             select=config.option.keyword,
+            **self.rules.digests,
         )
 
     def units(self, prop: Property) -> list[Unit]:
@@ -121,13 +131,15 @@ class Session:
 
         from toise.quiet import quiet
         from toise.report import ABSENT, BROKEN
-        from toise.run import Rules, judge_unit
+        from toise.run import judge_unit
         from toise.terminal import failure_text
 
         with quiet():
-            row = judge_unit(unit, self.target, self.backends, Rules(self.budget, self.seed))
+            row = judge_unit(unit, self.target, self.backends, self.rules)
         node.user_properties.append((PROPERTY, json.dumps(asdict(row))))
-        if row.outcome in BROKEN or (row.outcome == "WARN" and self.strict):
+        if row.outcome == "XFAIL":
+            pytest.xfail(row.reason)
+        if row.outcome in (*BROKEN, "XPASS") or (row.outcome == "WARN" and self.strict):
             pytest.fail(failure_text(row), pytrace=False)
         if row.outcome == "NOT RUN":
             pytest.fail(f"NOT RUN {row.requirement}: {row.reason}", pytrace=False)
@@ -142,9 +154,10 @@ class Session:
         found = [Row.from_json(json.loads(str(value))) for name, value in report.user_properties if name == PROPERTY]
         if report.when == "call" and found:
             self.rows[Unit(found[0].requirement, found[0].operation, found[0].dtype)] = found[0]
-        elif report.failed and (lost := self._unit_of(report.nodeid)):
-            reason = str(report.longrepr).splitlines()[0] if report.longrepr else "no result"
-            self.rows[lost] = unjudged(lost, self.target, "CRASH", reason)
+        elif report.failed and str(report.when) == "???" and (lost := self._unit_of(report.nodeid)):  # as xdist tells of a worker
+            self.rows.setdefault(lost, unjudged(lost, self.target, "CRASH", "the worker process crashed on it"))
+        elif report.failed:
+            self.broken = True
         self.kept.sometimes(lambda: self._document(complete=False))
 
     def _unit_of(self, node: str) -> Unit | None:
@@ -183,8 +196,9 @@ class Session:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Keep a run in which nothing was judged from looking green, and write the report."""
-        if self.kept.forms:
-            self._write(complete=exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) and not session.shouldfail)
+        if self.kept.forms and not session.config.option.collectonly:
+            ended = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) and not session.shouldfail
+            self._write(complete=ended and not self.broken)
         proven = any(row.outcome == "PASS" and row.level == "MUST" for row in self.rows.values())
         on_worker = hasattr(session.config, "workerinput")
         if exitstatus == pytest.ExitCode.OK and not proven and not on_worker and not session.config.option.collectonly:

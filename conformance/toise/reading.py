@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+# How deeply lists and objects may stand in each other, and how long a whole number may be: a seed, an id, a count.
+DEEPEST, DIGITS = 32, 20
+
+
 def read_report(path: Path) -> Document:
     """Return what a report file holds.
 
@@ -45,22 +49,18 @@ def _believable(path: Path, report: Report, fields: dict[str, Any]) -> None:
         raise TargetError(f"{path}: {report.target}: two rows are {' '.join(twice[0])}: the file was changed")
 
 
+def read_format(path: Path) -> str:
+    """Return what a file says that it is; empty where it says nothing."""
+    body = _loaded(path, "file of Toise")
+    return str(body.get("format", "")) if isinstance(body, dict) else ""
+
+
 def read_json(path: Path, format: str, version: int, again: str) -> dict[str, Any]:
     """Return a JSON object of that format and version which fits its schema.
 
     `again` says how a file of another version is made anew.  Raises TargetError, with one line, for anything else.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise TargetError(f"cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise TargetError(f"{path}: is no {format}: it is not UTF-8 text") from None
-    try:
-        body = json.loads(text, parse_constant=_no_number, object_pairs_hook=_no_name_twice)
-    except (ValueError, RecursionError) as error:
-        what = "it is nested too deeply" if isinstance(error, RecursionError) else line(str(error))
-        raise TargetError(f"{path}: is no {format}, or only a part of one: {what}") from None
+    body = _loaded(path, format)
     if not isinstance(body, dict) or body.get("format") != format:
         raise TargetError(f'{path}: is no {format}: it has no "format": "{format}"')
     if body.get("version") != version:
@@ -70,6 +70,43 @@ def read_json(path: Path, format: str, version: int, again: str) -> dict[str, An
     if wrong := misfit(body, json.loads(schema)):
         raise TargetError(f"{path}: does not fit the schema of {format}: {wrong}")
     return body
+
+
+def _loaded(path: Path, format: str) -> Any:
+    """Return what a file of JSON holds.  Raises TargetError where it cannot be read."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
+    except OSError as error:
+        raise TargetError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise TargetError(f"{path}: is no {format}: it is not UTF-8 text") from None
+    try:
+        return _visible(json.loads(text, parse_constant=_no_number, parse_int=_integer, object_pairs_hook=_no_name_twice))
+    except (ValueError, RecursionError) as error:
+        what = "it is nested too deeply" if isinstance(error, RecursionError) else line(str(error))
+        raise TargetError(f"{path}: is no {format}, or only a part of one: {what}") from None
+
+
+def _visible(thing: Any, depth: int = 0) -> Any:
+    """Return it with what no terminal and no file can take, in any text, as Python writes it.
+
+    Raises RecursionError for what is nested more deeply than arrays are.
+    """
+    if depth > DEEPEST:
+        raise RecursionError
+    if isinstance(thing, str):
+        return thing if thing.isprintable() else "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in thing)
+    if isinstance(thing, list):
+        return [_visible(part, depth + 1) for part in thing]
+    if isinstance(thing, dict):
+        return {_visible(name): _visible(part, depth + 1) for name, part in thing.items()}
+    return thing
+
+
+def _integer(text: str) -> int:
+    if len(text) > DIGITS:
+        raise ValueError(f"a whole number of {len(text)} digits")
+    return int(text)
 
 
 def _no_number(text: str) -> None:

@@ -240,7 +240,8 @@ class Report:
     @property
     def passed(self) -> bool:
         """At least one MUST passed, none failed or was left without examples, and nothing was cut short."""
-        proven = any(row.outcome == "PASS" and row.level == "MUST" for row in self.results)
+        proofs = ("PASS", "XPASS") if self.settings["allow_xpass"] else ("PASS",)
+        proven = any(row.outcome in proofs and row.level == "MUST" for row in self.results)
         return self.complete and proven and not self.failing
 
     @property

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import dataclasses
 import datetime as dt
+import hashlib
+import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +18,7 @@ from toise.backend import Backend
 from toise.baseline import Baseline, Entry
 from toise.bounds import LOOSER, TRAITS
 from toise.cases import Case
-from toise.errors import TargetError, text_of
+from toise.errors import TargetError, ToiseError, line, text_of
 from toise.operations import OPERATIONS
 from toise.quiet import quiet
 from toise.report import BROKEN, EXCLUDED, Report, Row, environment
@@ -99,7 +101,16 @@ def plan(
             raise TargetError(f"{name} is {given!r}; required: a list, such as [{given!r}]")
     for operation in operations or ():
         _known("operation", operation, OPERATIONS)
-    chosen = dtypes_of(target, dtypes)
+    kept, excluded = units_of(dtypes_of(target, dtypes), operations, select)
+    if not kept:
+        raise TargetError(f"the selection leaves none of the {len(engine.properties())} requirements; `toise list` shows them")
+    return kept, excluded
+
+
+def units_of(
+    dtypes: Sequence[str], operations: Sequence[str] | None, select: Callable[[Property], bool]
+) -> tuple[list[Unit], list[Unit]]:
+    """Return the rows to judge at these dtypes, in their order, and those that the selection leaves out."""
     kept: list[Unit] = []
     excluded: list[Unit] = []
     for prop in engine.properties():
@@ -107,9 +118,7 @@ def plan(
             wanted = select(prop) and (not operations or operation in operations)
             # What takes no floating-point numbers is judged once, whatever dtypes are chosen.
             fixed = OPERATIONS[operation].dtype
-            (kept if wanted else excluded).extend(Unit(prop.id, operation, dtype) for dtype in ((fixed,) if fixed else chosen))
-    if not kept:
-        raise TargetError(f"the selection leaves none of the {len(engine.properties())} requirements; `toise list` shows them")
+            (kept if wanted else excluded).extend(Unit(prop.id, operation, dtype) for dtype in ((fixed,) if fixed else dtypes))
     return kept, excluded
 
 
@@ -133,6 +142,8 @@ def settings_of(**told: Any) -> dict[str, Any]:
         "dtypes": [],
         "select": "",
         "shard": "",
+        "baseline": "",
+        "corpus": "",
         **told,
     }
 
@@ -147,12 +158,19 @@ def judge_unit(unit: Unit, target: Target, backends: dict[str, Backend], rules: 
     start = time.perf_counter()
     prop = engine.property_of(unit.requirement)
     backend = backends.setdefault(unit.dtype, Backend(target, unit.dtype))
-    effort: dict[str, Any] = {"budget": rules.budget, "seed": rules.seed, "first": rules.first(unit)}
+    first = rules.first(unit)
+    effort: dict[str, Any] = {"budget": rules.budget, "seed": rules.seed, "first": first}
     known = rules.baseline.of(prop.id, unit.operation, unit.dtype, backend.arrays.device)
-    if known:
-        row = baseline.judge(prop, backend, unit.operation, known, rules.baseline, **effort)
-    else:
-        row = engine.judge(prop, backend, unit.operation, **effort)
+    try:
+        if known:
+            row = baseline.judge(prop, backend, unit.operation, known, rules.baseline, **effort)
+        else:
+            row = engine.judge(prop, backend, unit.operation, **effort)
+    except ToiseError as error:
+        # A case that the requirement never tries is a mistake of the corpus, and not of the suite.
+        if blamed := [recipe for recipe in first if str(recipe) in str(error)]:
+            raise TargetError(f"the corpus has {blamed[0]}, on which it cannot be tried: {line(str(error))}") from None
+        raise
     return dataclasses.replace(row, seconds=round(time.perf_counter() - start, 3))
 
 
@@ -191,6 +209,13 @@ class Rules:
     def first(self, unit: Unit) -> list[Recipe]:
         """Return the recipes of the corpus for a row."""
         return [case.input for case in self.corpus if (case.requirement, case.operation) == (unit.requirement, unit.operation)]
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """What tells a baseline and a corpus from others in a report; empty where there is none."""
+        text = json.dumps([asdict(case) for case in self.corpus], sort_keys=True)
+        corpus = hashlib.blake2b(text.encode(), digest_size=8).hexdigest() if self.corpus else ""
+        return {"baseline": self.baseline.digest, "corpus": corpus}
 
     @classmethod
     def from_json(cls, told: dict[str, Any]) -> Rules:
@@ -235,7 +260,9 @@ def together(rows: Iterable[Row], declarations: Mapping[str, Any], required: str
         common = [
             name
             for name in candidates[0]
-            if all(name in others for others in candidates) and any(others[name] for others in candidates)
+            if name in {**TRAITS, **LOOSER}
+            and all(name in others for others in candidates)
+            and any(others[name] for others in candidates)
         ]
         if common:
             declared = declarations["operations"][operation]

@@ -31,6 +31,8 @@ ARRAYS = {
         "np.array({result}.astype(mx.float32)).astype(np.float64)",
     ),
 }
+# What the call shows by itself: it does not come to its end.
+BY_ITSELF = ("raised", "exit", "memory", "crash", "timeout")
 MODULES = {"numpy": "np", "torch": "torch", "jax": "jnp", "mlx": "mx"}
 BOOLEANS = {"numpy": "np.bool_", "torch": "torch.bool", "jax": "jnp.bool_", "mlx": "mx.bool_"}
 
@@ -46,13 +48,14 @@ def script_of(trial: Trial, target: Target) -> str:
     if not violation.calls:
         raise TargetError(f"{KINDS[violation.kind]}: there is no one call that a script could make")
     required = trial.prop.requirement
+    imported = _imported(target, trial.operation)
     call, check = _checked(trial, violation)
     lines = [
         f'"""{required.id} of specification {toise_spec.VERSION}: {_plain(required.sentence)}"""',
         "import numpy as np",
         *(["import ml_dtypes"] if trial.backend.dtype == "bfloat16" and target.arrays.name == "numpy" else []),
         *filter(None, [ARRAYS[target.arrays.name][0]]),
-        *_imported(target, trial.operation),
+        *imported,
         *_arguments(call, trial, target),
         *check,
     ]
@@ -136,6 +139,10 @@ def _checked(trial: Trial, violation: Violation) -> tuple[Case, list[str]]:
             f"after = [{', '.join(read.format(result=name) for name in call.arrays if name != 'sublayer')}]",
             f'assert all(np.array_equal(a, b) for a, b in zip(before, after)), "{first} or another input was changed"',
         ]
+    if violation.kind == "type":
+        return call, [told, f"got = {_call(call)}", "print(type(got))", 'assert hasattr(got, "dtype"), "no array"']
+    if violation.kind not in BY_ITSELF:
+        raise TargetError(f"{KINDS[violation.kind]}: no one call shows that, and a script makes one; leave --script out")
     return call, [told, f"print({_call(call)})"]
 
 

@@ -12,16 +12,18 @@ import statistics
 from importlib import resources
 from typing import TYPE_CHECKING
 
+import toise_spec
+
 from toise import engine
 from toise.errors import TargetError
 from toise.report import Document, Report
-from toise.run import together
+from toise.run import Unit, together, units_of
+from toise.selection import selection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from toise.report import Row
-    from toise.run import Unit
 
 
 NOT_ONE = "these are not shards of one run"
@@ -62,6 +64,10 @@ def merged(documents: Mapping[str, Document]) -> Document:
         if len(document.reports) != 1 or not document.reports[0].shard:
             raise TargetError(f"{name}: is no report of one shard; make one with `toise check TARGET --shard 1/2 --json FILE`")
     reports = {name: document.reports[0] for name, document in documents.items()}
+    for name, report in reports.items():
+        if report.environment["specification"] != toise_spec.VERSION:
+            told = f"specification {report.environment['specification']}"
+            raise TargetError(f"{name}: is of {told}, and this Toise has {toise_spec.VERSION}: merge with the Toise that judged")
     first, *others = reports
     for other in others:
         _require_one_run(first, reports[first], other, reports[other])
@@ -72,14 +78,11 @@ def merged(documents: Mapping[str, Document]) -> Document:
 def _require_one_run(first: str, report: Report, other: str, that: Report) -> None:
     """Raise TargetError where two reports are not of one run: other versions, declarations or settings."""
     here, there = _rests_on(report), _rests_on(that)
-    for name, value in here.items():
-        if there.get(name) != value:
-            raise TargetError(
-                f"{other}: {name} is {there.get(name)!r}, and in {first} {value!r}: these are not shards of one run"
-            )
-    if extra := there.keys() - here.keys():
-        name = min(extra)
-        raise TargetError(f"{other}: {name} is {there[name]!r}, and {first} has none: these are not shards of one run")
+    for name in sorted(here.keys() | there.keys()):
+        if here.get(name) != there.get(name):
+            values = [f"{side[name]!r}" if name in side else "not there" for side in (there, here)]
+            told = "differ from those" if name == "declarations" else f"is {values[0]}, and {values[1]}"
+            raise TargetError(f"{other}: {name} {told} in {first}: {NOT_ONE}")
 
 
 def _rests_on(report: Report) -> dict[str, object]:
@@ -89,19 +92,34 @@ def _rests_on(report: Report) -> dict[str, object]:
 
 
 def _require_all(reports: Mapping[str, Report]) -> None:
-    """Raise TargetError where a shard is missing or there twice, or two of them hold the same row."""
+    """Raise TargetError where a shard is missing or there twice, or has not just the rows that it should have."""
     of = int(next(iter(reports.values())).shard.partition("/")[2])
     places: dict[str, str] = {}
-    rows: dict[tuple[str, str, str, str], str] = {}
     for name, report in reports.items():
         if report.shard in places:
             raise TargetError(f"{name}: is shard {report.shard}, as {places[report.shard]} is")
         places[report.shard] = name
-        for row in report.results:
-            if not row.excluded and rows.setdefault(row.key, name) != name:
-                raise TargetError(f"{name}: has {' '.join(row.key)}, as {rows[row.key]} has: {NOT_ONE}")
-    if missing := [f"{at}/{of}" for at in range(1, of + 1) if f"{at}/{of}" not in places]:
-        raise TargetError(f"shard {', '.join(missing)} is missing: a part of a run gives no verdict")
+        _require_own(name, report)
+    missing = [f"{at}/{of}" for at in range(1, of + 1) if f"{at}/{of}" not in places]
+    if missing or len(places) > of:
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        raise TargetError(f"shard {', '.join(missing[:5])}{more} is missing: a part of a run gives no verdict")
+
+
+def _require_own(name: str, report: Report) -> None:
+    """Raise TargetError where a shard does not hold the rows of its part, and all that the selection left out."""
+    settings = report.settings
+    wanted = selection(settings["select"]) if settings["select"] else lambda _: True
+    kept, excluded = units_of(settings["dtypes"], settings["operations"], wanted)
+    own = set(part(kept, report.shard))
+    judged = {unit_of(row) for row in report.results if not row.excluded}
+    left_out = {unit_of(row) for row in report.results if row.excluded}
+    fits = (judged == own and left_out == set(excluded)) if report.complete else (judged <= own and left_out <= set(excluded))
+    if not fits:
+        raise TargetError(
+            f"{name}: has not the rows of shard {report.shard} of specification {toise_spec.VERSION}: judged by another Toise, "
+            "or changed"
+        )
 
 
 def _one(reports: list[Report]) -> Report:
@@ -116,6 +134,11 @@ def _one(reports: list[Report]) -> Report:
         complete=all(report.complete for report in reports),
         started=min((report.started for report in reports if report.started), default=None),
     )
+
+
+def unit_of(row: Row) -> Unit:
+    """Return which row of a run it is."""
+    return Unit(row.requirement, row.operation, row.dtype)
 
 
 def _order(report: Report) -> Callable[[Row], tuple[bool, int, int, int]]:

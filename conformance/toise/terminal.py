@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from toise.overview import Line
     from toise.report import Known, Report, Row
 
 COLOURS = {
@@ -91,33 +92,53 @@ def _print_failures(report: Report, console: Console) -> None:
 
 
 def print_overview(reports: Sequence[Report], unavailable: Mapping[str, str], console: Console) -> None:
-    """Print one matrix of all targets: concept by backend, dtype and device."""
-    shown = [(report.target, lines(report.results)) for report in reports]
+    """Print one matrix of all targets: concept by backend, dtype and device; in parts where the terminal is narrow."""
+    shown = [(report, lines(report.results)) for report in reports]
     every = [line for _, found in shown for line in found]
     places = [(line.dtype, line.device) for line in every]
     wide = [max((len(part) for part in column), default=0) for column in zip(*places, strict=True)]
-    columns = [concept for concept in CONCEPTS if any(concept in line.cells for line in every)]
-    titles = {concept: concept.split("_") for concept in columns}
-    texts = {c: [str(line.cells[c]) for line in every if c in line.cells] for c in columns}
-    widths = {c: max(map(len, (*titles[c], *texts[c]))) for c in columns}
-    start = " " * (GAP + sum(wide) + GAP * len(wide))
-    for at in range(max(map(len, titles.values()), default=0)):
-        words = (f"{(titles[c][at] if at < len(titles[c]) else ''):<{widths[c]}}" for c in columns)
-        console.print(Text(start + (" " * GAP).join(words).rstrip(), style="bold"), soft_wrap=True)
-    for report, (target, found) in zip(reports, shown, strict=True):
-        cut = "" if report.complete else "  INCOMPLETE" if report.results else "  NOT JUDGED"
-        console.print(Text.assemble((target, "bold"), (cut, "bold red")), soft_wrap=True)
-        for line in found:
-            told = Text("".join(" " * GAP + f"{part:<{w}}" for part, w in zip((line.dtype, line.device), wide, strict=True)))
-            for concept in columns:
-                cell = line.cells.get(concept)
-                told.append(" " * GAP)
-                told.append(f"{cell or ''!s:<{widths[concept]}}", style=COLOURS[cell.outcome] if cell else "")
-            told.rstrip()
-            console.print(told, soft_wrap=True)
+    widths = {
+        concept: max(map(len, (*concept.split("_"), *(str(line.cells[concept]) for line in every if concept in line.cells))))
+        for concept in CONCEPTS
+        if any(concept in line.cells for line in every)
+    }
+    room = console.width - sum(wide) - GAP * (len(wide) + 1)
+    for columns in _parts(widths, room):
+        _print_matrix(shown, wide, columns, console)
     console.print(Text(OVERVIEW_LEGEND), soft_wrap=True)
     for target, reason in unavailable.items():
         console.print(Text.assemble(("NOT AVAILABLE  ", COLOURS["NOT PROVIDED"]), f"{target}: {reason}"), soft_wrap=True)
+
+
+def _parts(widths: Mapping[str, int], room: int) -> list[dict[str, int]]:
+    """Return the columns in groups that stand side by side, at least one group and one column in each."""
+    groups: list[dict[str, int]] = [{}]
+    for concept, width in widths.items():
+        if groups[-1] and sum(groups[-1].values()) + GAP * len(groups[-1]) + width > room:
+            groups.append({})
+        groups[-1][concept] = width
+    return groups
+
+
+def _print_matrix(
+    shown: Sequence[tuple[Report, list[Line]]], wide: Sequence[int], columns: Mapping[str, int], console: Console
+) -> None:
+    titles = {concept: concept.split("_") for concept in columns}
+    start = " " * (GAP + sum(wide) + GAP * len(wide))
+    for at in range(max(map(len, titles.values()), default=0)):
+        words = (f"{(titles[c][at] if at < len(titles[c]) else ''):<{width}}" for c, width in columns.items())
+        console.print(Text(start + (" " * GAP).join(words).rstrip(), style="bold"), soft_wrap=True)
+    for report, found in shown:
+        cut = "" if report.complete else "  INCOMPLETE" if report.results else "  NOT JUDGED"
+        console.print(Text.assemble((report.target, "bold"), (cut, "bold red")), soft_wrap=True)
+        for line in found:
+            told = Text("".join(" " * GAP + f"{part:<{w}}" for part, w in zip((line.dtype, line.device), wide, strict=True)))
+            for concept, width in columns.items():
+                cell = line.cells.get(concept)
+                told.append(" " * GAP)
+                told.append(f"{cell or ''!s:<{width}}", style=COLOURS[cell.outcome] if cell else "")
+            told.rstrip()
+            console.print(told, soft_wrap=True)
 
 
 def print_precision(report: Report, console: Console) -> None:
@@ -350,7 +371,7 @@ def _looser(report: Report) -> list[str]:
     lines = []
     for (operation, dtype), rows in _judged(report).items():
         held, kind = rows[0].precision, _passes(rows)
-        if kind in ORDER[: ORDER.index(held)] and any(row.accuracy for row in rows):
+        if held in ORDER and kind in ORDER[: ORDER.index(held)] and any(row.accuracy for row in rows):
             declared = report.declarations["operations"][operation]["precision"].get(dtype, held)
             what = "all rows" if all(row.outcome == "PASS" for row in rows) else "all rows that passed"
             said = "declared" if declared == held else "held to"
@@ -418,7 +439,7 @@ def _domains(report: Report) -> list[str]:
     for operation in report.declarations["operations"]:
         rows = [row for row in report.results if row.operation == operation and row.domain]
         if rows:
-            moved, run = (sum(row.examples[name] for row in rows) for name in ("reshaped", "run"))
+            moved, run = (sum(row.examples.get(name, 0) for row in rows) for name in ("reshaped", "run"))
             lines.append(f"PASS and FAIL of {operation} are for {rows[0].domain} alone; {moved} of {run} inputs were moved there")
     return lines
 
@@ -429,8 +450,8 @@ def _verdict(report: Report) -> Text:
     counts = " · ".join(f"{count} {name}" for name, count in numbers.items() if count)
     word = verdict_word(report)
     # What is not passed though nothing is broken has nothing to show for it.
-    proven = {row.outcome for row in report.results if not row.excluded} - set(ABSENT)
-    why = "  no MUST passed" if report.complete and not report.passed and proven == {"PASS"} else ""
+    judged = any(row.outcome not in ABSENT and not row.excluded for row in report.results)
+    why = "  no MUST passed" if report.complete and judged and not report.passed and not report.failing else ""
     why = "  `toise merge` gives the verdict" if report.shard else why
     return Text.assemble((word, "bold red" if report.exit_code else "bold green"), f"  {counts}{why}")
 
@@ -454,7 +475,7 @@ def array_text(part: Any) -> str:
     kinds = {type(item) for item in array.flat}
     try:
         numbers = array.astype(bool if kinds == {bool} else np.int64 if kinds == {int} else np.float64)
-    except (ValueError, OverflowError):  # a report that somebody wrote may hold anything
+    except (ValueError, OverflowError, RuntimeError):  # a report that somebody wrote may hold anything
         return str(part)
     text = np.array2string(numbers, threshold=NUMBERS_SHOWN, edgeitems=2, floatmode="maxprec", precision=9)
     return text if array.size <= NUMBERS_SHOWN else f"shape {array.shape}\n{text}"

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # The file to which a supervised command writes its exit status.
 JUDGED = "TOISE_JUDGED"
+# The arrays are small, and pools that wait for busy cores are slower; so it is for libraries that are loaded late, too.
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1")
 
 
 def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -103,7 +105,7 @@ def _supervised() -> int:
         told = Path(room) / "status"
         command = [sys.executable, "-m", "toise", *sys.argv[1:]]
         # A group of its own: Ctrl-C reaches the child once, from here.
-        with subprocess.Popen(command, env={**os.environ, JUDGED: str(told)}, start_new_session=True) as child:  # noqa: S603 - this very command
+        with subprocess.Popen(command, env={**os.environ, **ONE_THREAD, JUDGED: str(told)}, start_new_session=True) as child:  # noqa: S603 - this very command
             passed_on = []
 
             def pass_on(number: int, _: FrameType | None) -> None:
@@ -121,7 +123,7 @@ def _supervised() -> int:
     from toise.processes import named
 
     how = f"with exit status {code}" if code >= 0 else f"by signal {named(-code)}"
-    return _fail(1, f"CRASH: the process ended {how} while a target was loaded or judged; `-n 1` shows on which requirement")
+    return _fail(1, f"CRASH: the process ended {how} while a target was loaded or judged; `--isolate` costs one row")
 
 
 def _fail(code: int, text: str) -> int:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from toise.files import Kept
     from toise.isolation import Isolation
     from toise.report import Document, Report, Row
-    from toise.run import Unit
+    from toise.run import Rules, Unit
     from toise.targets import Target
     from toise.workers import Job
 
@@ -150,7 +150,7 @@ def check(
     until it expires; one that is gone is XPASS, and fails the run. Of several targets the worst counts, in the order
     130, 1, 2, 0; one that is NOT AVAILABLE does not.
     """
-    from toise.files import DASH, Kept, require_writable
+    from toise.files import DASH, Kept, lend_standard_output, require_writable
     from toise.formats import render
     from toise.report import Document
     from toise.terminal import print_briefly, print_overview, print_report
@@ -162,11 +162,14 @@ def check(
     kept = Kept([(path, forms[form]) for form, path in files.items() if path])
     for path, _ in kept.forms:
         require_writable(path)
+    if DASH in files.values():
+        lend_standard_output()
     console = new_console(stderr=DASH in files.values())
-    with _found(targets, options) as found:
-        several = len(found.targets) + len(found.unavailable) > 1
-        if options["baselines"] and several:
-            raise click.UsageError("--baseline is of one target: name one")
+    several = len(targets) + bool(options["program"]) > 1
+    for name, chosen in {"--baseline": options["baselines"], "--shard": options["shard"]}.items():
+        if chosen and several:
+            raise click.UsageError(f"{name} is of one target: name one")
+    with _found(targets, options, kept) as found:
         document = Document(())
         for document, report in _judge(found, options, kept):  # noqa: B007 - the last of them is written
             if report:
@@ -195,7 +198,7 @@ def precision(context: click.Context, /, targets: tuple[str, ...], **options: An
     options["operations"] = options["operations"] or tuple(name for name, each in OPERATIONS.items() if not each.dtype)
     console = new_console()
     options = {**NOT_CHOSEN, **options}
-    with _found(targets, options) as found:
+    with _found(targets, options, Kept[Document](())) as found:
         document = Document(())
         for document, report in _judge(found, options, Kept[Document](())):  # noqa: B007 - the last of them decides
             if report:
@@ -211,12 +214,14 @@ class Found:
 
     targets: list[tuple[Job, Target]]
     unavailable: dict[str, str]
+    rules: Rules
 
 
 @contextlib.contextmanager
-def _found(targets: tuple[str, ...], options: dict[str, Any]) -> Iterator[Found]:
+def _found(targets: tuple[str, ...], options: dict[str, Any], kept: Kept[Document]) -> Iterator[Found]:
     """Find all targets before the first is judged, and close them at the end.
 
+    The files of an earlier run go first: whatever happens from here on, they say nothing of it.
     Raises TargetError for one that cannot be used, and if there is none that can be had.
     """
     from toise.baseline import read_baseline
@@ -226,7 +231,8 @@ def _found(targets: tuple[str, ...], options: dict[str, Any]) -> Iterator[Found]
 
     told = {name: options[name] for name in ("device", "require_class", "workers")}
     rules = Rules(options["budget"], options["seed"], read_baseline(options["baselines"]), _corpus(options["corpus"]))
-    found = Found([], {})
+    found = Found([], {}, rules)
+    kept.remove()
     with contextlib.ExitStack() as stack:
         for name, isolation in isolations(targets, options):
             job = Job(target=name, rules=rules, isolation=isolation, **told)
@@ -260,11 +266,12 @@ def _judge(found: Found, options: dict[str, Any], kept: Kept[Document]) -> Itera
 
     wanted = selection(options["select"]) if options["select"] else lambda _: True
     names = ("budget", "seed", "strict", "require_class", "allow_xpass", "select", "shard")
-    chosen = {**{name: options[name] for name in names}, "operations": list(options["operations"])}
+    chosen = {**{name: options[name] for name in names}, **found.rules.digests, "operations": list(options["operations"])}
     timed = not options["no_times"]
     plans, settings, reports = [], [], []
     for _, target in found.targets:
         units, excluded = plan(target, operations=options["operations"], dtypes=options["dtypes"], select=wanted)
+        _tell_of_no_row(found.rules, {*units, *excluded}, target)
         plans.append((part(units, options["shard"]) if options["shard"] else units, excluded))
         settings.append(settings_of(**chosen, dtypes=list(dtypes_of(target, options["dtypes"]))))
         reports.append(assemble(target, (), (), settings[-1], complete=False))
@@ -280,9 +287,17 @@ def _judge(found: Found, options: dict[str, Any], kept: Kept[Document]) -> Itera
         rows = _rows(job, target, units, lambda rows: kept.sometimes(lambda: so_far(rows)))
         document = so_far(rows, complete=len(rows) == len(units))
         yield document, reports[at]
-        kept.sometimes(lambda: document)  # noqa: B023
+        kept.meanwhile(document)
         if not reports[at].complete:
             return
+
+
+def _tell_of_no_row(rules: Rules, units: set[Unit], target: Target) -> None:
+    """Say which known failures are about no row: a typing mistake in a baseline would else go unseen."""
+    places = {(unit.requirement, unit.operation, unit.dtype, target.arrays.device) for unit in units}
+    for entry in rules.baseline.entries:
+        if entry.key not in places:
+            click.echo(f"toise: the baseline has {' '.join(entry.key)}, and this run has no such row", err=True)
 
 
 def isolations(targets: tuple[str, ...], options: dict[str, Any]) -> Iterator[tuple[str, Isolation | None]]:

@@ -18,9 +18,10 @@ class Names(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 
     name = "a,b"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ARG002
-        """Split at the commas."""
-        return tuple(name for name in value.split(",") if name) if isinstance(value, str) else value
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Split at the commas; no name is not all of them."""
+        names = tuple(name for name in value.split(",") if name) if isinstance(value, str) else value
+        return names if names or not isinstance(value, str) else self.fail(f"{value!r} names none", param, ctx)
 
 
 class Seed(click.ParamType):  # type: ignore[type-arg,unused-ignore]

@@ -101,11 +101,14 @@ def merge(context: click.Context, /, files: tuple[Path, ...], json_file: Path | 
 
     Exit status: as that of `toise check`; 2 if the files are not all the shards of one run.
     """
+    from toise.errors import TargetError
     from toise.files import DASH, write
     from toise.reading import read_report
     from toise.shards import merged
     from toise.terminal import print_report
 
+    if twice := {str(file) for file in files if files.count(file) > 1}:
+        raise TargetError(f"{min(twice)} is named twice")
     document = merged({str(file): read_report(file) for file in files})
     print_report(document.reports[0], new_console(stderr=json_file == DASH))
     if json_file:
@@ -128,8 +131,8 @@ def baseline() -> None:
 def update(report: Path, file: Path, **told: str) -> None:
     """Write what fails in REPORT into a baseline, and take out what holds now.
 
-    What people wrote in an entry stays. A condition, such as "n > m", is written by hand: outside of it the requirement is
-    searched.
+    What people wrote in an entry stays; REPORT has to be one that was made with that baseline. A condition, such as "n > m",
+    is written by hand: outside of it the requirement is searched.
     """
     from toise.baseline import Baseline, read_baseline, updated
     from toise.errors import TargetError
@@ -145,7 +148,7 @@ def update(report: Path, file: Path, **told: str) -> None:
         for entry in entries:
             click.echo(f"{what}: {entry.requirement} {entry.operation} {entry.dtype} on {entry.device}")
     for line in change.left:
-        click.echo(f"not written: {line}")
+        click.echo(line)
     click.echo(f"{file}: {len(change.baseline.entries)} known failures")
 
 
@@ -166,7 +169,7 @@ def replay(
     """Try one case again, and nothing else.
 
     CASE is REPORT.json:ID, REPORT.json where it has one failure, a file of a corpus, or a recipe as a report prints it.
-    TARGET is judged, or that of the report.
+    TARGET is judged, or that of the report, if it is a file of Python or a name that `toise backends` lists.
 
     Exit status: 0 the requirement holds there, 1 it does not, 2 it cannot be tried.
     """
@@ -174,19 +177,33 @@ def replay(
     from toise.run import Rules
     from toise.workers import Job
 
-    asked = asked_for(case, requirement, {"operation": options.pop("operation"), "dtype": options["dtype"]})
-    if folder:
-        click.echo(f"wrote {asked.case.save(folder)}", err=True)
-    targets = (target,) if target else () if options["program"] else (asked.target,) if asked.target else ()
+    asked = asked_for(case, requirement, {"operation": options.pop("operation"), "dtype": options["dtype"]}, target or "")
+    targets = () if options["program"] else (target or _named(asked.target),)
     ((name, isolation),) = isolations(targets, options)
     device = options["device"] or (asked.device if asked.device not in ("", "cpu") else None)
-    job = Job(name, device, None, Rules(), 0, isolation)
-    loaded = job.load()
+    loaded = Job(name, device, asked.require_class, Rules(), 0, isolation).load()
     try:
         trial = _tried(asked, loaded, options["dtype"] or asked.dtype)
+        if folder:
+            click.echo(f"wrote {asked.case.save(folder)}", err=True)
         context.exit(_tell(trial, loaded, asked, script=script))
     finally:
         loaded.close()
+
+
+def _named(target: str) -> str:
+    """Return the target of a report, where that is a file of Python, or a name that Toise knows.
+
+    A report is data: what it names must not decide what is imported.
+    """
+    from toise.backends import is_known
+    from toise.errors import TargetError
+
+    if not target:
+        raise click.UsageError("name a TARGET, or a program after --: the case does not say on which it is tried")
+    if is_known(target) or Path(target).suffix == ".py":
+        return target
+    raise TargetError(f"the report names {target}, which is no file of Python: name the TARGET, or the program after --")
 
 
 def _tried(asked: Asked, target: Target, dtype: str) -> Trial:
@@ -228,6 +245,8 @@ def _tell(trial: Trial, target: Target, asked: Asked, *, script: bool) -> int:
     if trial.counts["relevant"]:
         click.echo(f"HOLDS  {place} · {recipe} · the largest error is {trial.accuracy:.2g} radii")
         return 0
-    reason = next(iter(trial.reasons.values()), trial.backend.lacks(trial.operation) or "the requirement says nothing of it")
+    unseen = trial.backend.target.unseen.get(trial.prop.id, "")
+    lacking = trial.backend.lacks(trial.operation) or (unseen and f"over a pipe nobody sees {unseen}")
+    reason = next(iter(trial.reasons.values()), lacking or "the requirement says nothing of it")
     click.echo(f"NOT TRIED  {place} · {reason}")
     return 2

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from toise import overview
 from toise.formats.markup import Html, boxed, element, escaped
 from toise.formats.plot import plot
-from toise.formats.rows import counted, cut
+from toise.formats.rows import TOLD, counted, cut
 from toise.report import ABSENT, BROKEN, OUTCOMES
 from toise.terminal import NUMBERS_SHOWN, STATES, array_text, heading, verdict_word
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from toise.report import Counterexample, Document, Known, Report, Row
 
-# What is told in full below the matrix.
-TOLD = (*BROKEN, "XPASS", "NOT RUN", "WARN", "XFAIL")
 TONES = {
     **dict.fromkeys(BROKEN, "broken"),
     **dict.fromkeys(ABSENT, "absent"),

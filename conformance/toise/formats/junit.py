@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
@@ -11,6 +12,7 @@ from toise.terminal import failure_text
 if TYPE_CHECKING:
     from toise.report import Document, Report, Row
 
+NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 FAILURES = {outcome: "failure" if outcome == "FAIL" else "error" for outcome in BROKEN}
 
 
@@ -18,26 +20,26 @@ def render(document: Document) -> str:
     """Return one test suite for each report, one test case for each row; and one that is skipped for each that cannot be had."""
     root = ET.Element("testsuites", name="toise")
     for target, reason in document.unavailable.items():
-        suite = ET.SubElement(root, "testsuite", name=target, tests="1", failures="0", errors="0", skipped="1")
-        case = ET.SubElement(suite, "testcase", classname="toise", name=target)
+        suite = ET.SubElement(root, "testsuite", name=_clean(target), tests="1", failures="0", errors="0", skipped="1")
+        case = ET.SubElement(suite, "testcase", classname="toise", name=_clean(target))
         ET.SubElement(case, "skipped", message=_clean(f"NOT AVAILABLE: {reason}"))
     for report in document.reports:
         rows = report.results
         suite = ET.SubElement(
             root,
             "testsuite",
-            name=report.target,
+            name=_clean(report.target),
             tests=str(len(rows) + (not report.complete)),
             failures=str(sum(_kind(row, report) == "failure" for row in rows)),
             errors=str(sum(_kind(row, report) == "error" for row in rows) + (not report.complete)),
             skipped=str(sum(_kind(row, report) == "skipped" for row in rows)),
         )
         if not report.complete:
-            cut = ET.SubElement(suite, "testcase", classname="toise", name=report.target)
+            cut = ET.SubElement(suite, "testcase", classname="toise", name=_clean(report.target))
             ET.SubElement(cut, "error", type="INCOMPLETE", message="INCOMPLETE: the run ended before all was judged")
         properties = ET.SubElement(suite, "properties")
         for name, value in (*report.environment.items(), *report.settings.items(), ("complete", report.complete)):
-            ET.SubElement(properties, "property", name=f"toise.{name}", value=str(value))
+            ET.SubElement(properties, "property", name=f"toise.{name}", value=_clean(str(value)))
         for row in rows:
             case = ET.SubElement(suite, "testcase", classname=f"toise.{row.operation}", name=f"{row.requirement}[{row.dtype}]")
             kind = _kind(row, report)
@@ -68,4 +70,4 @@ def _kind(row: Row, report: Report) -> str:
 
 def _clean(text: str) -> str:
     """Drop the characters that XML 1.0 cannot hold."""
-    return "".join(char for char in text if char in "\t\n\r" or ord(char) >= 32)
+    return NO_XML.sub("", text)

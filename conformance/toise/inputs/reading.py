@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import math
 from typing import TYPE_CHECKING, Any
 
 from toise.inputs.recipes import RECIPE_VERSION
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 # No length of an axis, and no exponent, is larger in the suite's own recipes.
 LONGEST, EXPONENTS, SEEDS = 2**17, 200, 2**31
+# The product of all lengths, which no array is larger than; those of the suite's own recipes stay below a tenth of it.
+LARGEST = 2**30
 # What each kind of field can hold; a whole number is a number too.
 HOLDS: dict[str, tuple[type, ...]] = {
     "int": (int,),
@@ -65,6 +68,8 @@ def _made(operation: object, fields: Mapping[str, Any], kinds: Mapping[str, type
         _within(f"{operation}({name})", getattr(recipe, name) or 0, 0, LONGEST)
     for length in recipe.lead:
         _within(f"{operation}(lead)", length, 0, LONGEST)
+    lengths = (*recipe.lead, *(getattr(recipe, name) or 1 for name in recipe.sizes))
+    _within(f"{operation}: the product of all lengths", math.prod(max(1, length) for length in lengths), 0, LARGEST)
     _within(f"{operation}(exponent)", recipe.exponent, -EXPONENTS, EXPONENTS)
     _within(f"{operation}(seed)", recipe.seed, 0, SEEDS)
     return recipe
@@ -75,7 +80,10 @@ def _held(what: str, value: object, kind: str) -> Any:
     if kind in EACH:
         if not isinstance(value, (list, tuple)) or not all(_is(each, EACH[kind]) for each in value):
             raise ValueError(f"{what} is {value!r}; required: a list of numbers")
-        return tuple(float(each) for each in value) if "float" in kind else tuple(value)
+        try:
+            return tuple(float(each) for each in value) if "float" in kind else tuple(value)
+        except OverflowError:
+            raise ValueError(f"{what} has a number that is too large") from None
     if not _is(value, HOLDS[kind]):
         raise ValueError(f"{what} is {value!r}; required: {kind}")
     return value
