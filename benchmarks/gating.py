@@ -1,9 +1,10 @@
-"""What a gate in CI costs: `python benchmarks/gating.py`.
+"""What a gate in CI costs: `python benchmarks/gating.py`, with `--markdown docs/results/gating.md` to keep it.
 
 - known: a run with fifty known failures beside one of the same backend without failures, and whether twenty runs agree
 - workers: `toise check torch` with two processes beside one, and whether their reports are equal
 
 Times are of whole commands, turn by turn; what counts is the ratio of the medians.  Run it where two processors are free.
+Exit status 1 where known failures cost more than a tenth, two processes are less than 1.6 times as fast, or reports differ.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 # All operations of the reference; in the second file six of them add a ramp.
 RIGHT = """
@@ -39,6 +41,18 @@ from toise_reference import causal_mask, mlm_corrupt, residual
 """
 
 
+# How much longer a run with so many known failures may take, and how much faster two processes have to be.
+KNOWN, MOST, LEAST = 50, 1.1, 1.6
+
+
+class Measured(NamedTuple):
+    """What was measured, what was found, and whether it is as it should be."""
+
+    what: str
+    told: str
+    well: bool
+
+
 def check(folder: Path, *arguments: str) -> tuple[float, bytes]:
     """Run `toise check` and return how long it took, and the report without times."""
     command = [sys.executable, "-m", "toise", "check", *arguments, "--no-times", "--json", "report.json"]
@@ -50,11 +64,11 @@ def check(folder: Path, *arguments: str) -> tuple[float, bytes]:
     return seconds, (folder / "report.json").read_bytes()
 
 
-def known(folder: Path, runs: int) -> None:
+def known(folder: Path, runs: int) -> Measured:
     """Compare a run of known failures with one without failures, and count how many verdicts there are."""
     (folder / "right.py").write_text(RIGHT, encoding="utf-8")
     (folder / "wrong.py").write_text(WRONG, encoding="utf-8")
-    searched, _ = check(folder, "wrong.py")
+    check(folder, "wrong.py")
     update = [sys.executable, "-m", "toise", "baseline", "update", "report.json"]
     subprocess.run(update, cwd=folder, check=True, capture_output=True)
     right, wrong, verdicts = [], [], set()
@@ -65,13 +79,13 @@ def known(folder: Path, runs: int) -> None:
         verdicts.add(report)
     (shown,) = json.loads(report)["reports"]
     one, other = statistics.median(right), statistics.median(wrong)
-    print(f"{shown['counts']['XFAIL']} known failures, {shown['counts']['FAIL']} others, {shown['counts']['PASS']} PASS")
-    print(f"without failures {one:.2f} s, with known ones {other:.2f} s: {other / one:.2f} x")
-    print(f"where nobody knows them {searched:.2f} s")
-    print(f"{runs} runs, {len(verdicts)} different reports")
+    counts = shown["counts"]
+    what = f"{counts['XFAIL']} known failures, {counts['FAIL']} others, beside the same backend without failures"
+    told = f"{other / one:.2f} times as long ({one:.1f} s without, {other:.1f} s with); {len(verdicts)} verdict in {runs} runs"
+    return Measured(what, told, other / one <= MOST and len(verdicts) == 1 and counts["XFAIL"] >= KNOWN and not counts["FAIL"])
 
 
-def workers(folder: Path, runs: int) -> None:
+def workers(folder: Path, runs: int) -> Measured:
     """Compare two processes with one."""
     times: dict[str, list[float]] = {"0": [], "2": []}
     reports = set()
@@ -81,20 +95,27 @@ def workers(folder: Path, runs: int) -> None:
             found.append(seconds)
             reports.add(report)
     one, two = (statistics.median(found) for found in times.values())
-    print(f"toise check torch: -n 0 {one:.1f} s, -n 2 {two:.1f} s: {one / two:.2f} x as fast; {len(reports)} different reports")
+    what = "`toise check torch -n 2` beside `-n 0`, at four dtypes"
+    told = f"{one / two:.2f} times as fast ({one:.0f} s alone, {two:.0f} s with two); {len(reports)} verdict in {2 * runs} runs"
+    return Measured(what, told, one / two >= LEAST and len(reports) == 1)
 
 
-def main() -> None:
+def main() -> int:
     """Measure both, or the one that is named."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="*", choices=["known", "workers"], default=["known", "workers"])
+    parser.add_argument("--markdown", type=Path, help="where to write a table")
     told = parser.parse_args()
     with tempfile.TemporaryDirectory() as room:
-        if "known" in told.what:
-            known(Path(room), 20)
-        if "workers" in told.what:
-            workers(Path(room), 3)
+        each = {"known": lambda: known(Path(room), 20), "workers": lambda: workers(Path(room), 3)}
+        measured = [each[name]() for name in told.what]
+    for one in measured:
+        print(f"{'ok   ' if one.well else 'WRONG'} {one.what}: {one.told}")
+    if told.markdown:
+        lines = ["| measured | found |", "|---|---|", *(f"| {one.what} | {one.told} |" for one in measured)]
+        told.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return 0 if all(one.well for one in measured) else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

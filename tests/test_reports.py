@@ -269,15 +269,18 @@ def test_a_stream_gets_the_last_text_alone(toise, backend_file):
 def test_two_runs_that_write_one_file_leave_it_whole(tmp_path):
     """The last one wins."""
     path = tmp_path / "r.json"
-    script = "import sys, pathlib; from toise.files import write; [write(pathlib.Path(sys.argv[1]), sys.argv[2] * 200_000) for _ in range(300)]"
-    writers = [subprocess.Popen([sys.executable, "-c", script, str(path), letter]) for letter in "ab"]
+    script = (
+        "import pathlib, sys; from toise.files import write\nfor _ in range(300): write(pathlib.Path(sys.argv[1]), sys.argv[2])"
+    )
+    texts = {letter * 100_000 for letter in "ab"}
+    writers = [subprocess.Popen([sys.executable, "-c", script, str(path), text]) for text in texts]
     seen = set()
     while any(writer.poll() is None for writer in writers):
         if path.exists():
             seen.add(path.read_text(encoding="utf-8"))
 
     assert all(writer.returncode == 0 for writer in writers)
-    assert seen == {"a" * 200_000, "b" * 200_000}
+    assert seen == texts
     assert list(tmp_path.iterdir()) == [path]
 
 
