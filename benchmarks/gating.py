@@ -103,12 +103,12 @@ def workers(folder: Path, runs: int) -> Measured:
 def main() -> int:
     """Measure both, or the one that is named."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="*", choices=["known", "workers"], default=["known", "workers"])
+    parser.add_argument("--only", choices=["known", "workers"])
     parser.add_argument("--markdown", type=Path, help="where to write a table")
     told = parser.parse_args()
     with tempfile.TemporaryDirectory() as room:
         each = {"known": lambda: known(Path(room), 20), "workers": lambda: workers(Path(room), 3)}
-        measured = [each[name]() for name in told.what]
+        measured = [each[name]() for name in each if told.only in (None, name)]
     for one in measured:
         print(f"{'ok   ' if one.well else 'WRONG'} {one.what}: {one.told}")
     if told.markdown:

@@ -269,9 +269,7 @@ def test_a_stream_gets_the_last_text_alone(toise, backend_file):
 def test_two_runs_that_write_one_file_leave_it_whole(tmp_path):
     """The last one wins."""
     path = tmp_path / "r.json"
-    script = (
-        "import pathlib, sys; from toise.files import write\nfor _ in range(300): write(pathlib.Path(sys.argv[1]), sys.argv[2])"
-    )
+    script = "import pathlib, sys, toise.files as f\nfor _ in range(300): f.write(pathlib.Path(sys.argv[1]), sys.argv[2])"
     texts = {letter * 100_000 for letter in "ab"}
     writers = [subprocess.Popen([sys.executable, "-c", script, str(path), text]) for text in texts]
     seen = set()

@@ -221,10 +221,9 @@ def _row(replays: Sequence[Replay], judged: Callable[..., Row], shown: Callable[
     gone = sum(replay.state == "holds" for replay in replays)
     if not standing:
         row = judged()
-        xpass = row.outcome == "PASS" and gone
-        return (
-            dataclasses.replace(row, outcome="XPASS", reason=f"{_counted(gone)} gone: `toise baseline update`") if xpass else row
-        )
+        if row.outcome != "PASS" or not gone:
+            return row
+        return dataclasses.replace(row, outcome="XPASS", reason=f"{_counted(gone)} gone: `toise baseline update`")
     one = next((replay for replay in standing if not replay.entry.where), standing[0])
     told = shown(one)
     if told.counterexample and told.counterexample.kind == "unrepeatable":

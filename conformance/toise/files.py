@@ -87,8 +87,11 @@ class Kept(Generic[T]):
     def remove(self) -> None:
         """Take away what stands there from an earlier run: it says nothing of this one, however that ends."""
         for path, _ in self.forms:
-            if path != DASH and path.is_file():
-                path.unlink()
+            try:
+                if path != DASH and path.is_file():
+                    path.resolve().unlink()
+            except OSError as error:
+                raise _cannot(path, error) from None
 
     def meanwhile(self, thing: T) -> None:
         """Write all files, with more to come.
