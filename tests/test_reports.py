@@ -199,7 +199,7 @@ def test_a_run_that_is_killed_at_any_moment_leaves_a_report_that_says_so(backend
         assert report.exit_code == (1 if report.complete else 130)
         assert not report.passed
         (tmp_path / "r.json").unlink()
-    assert seen["incomplete"] > KILLS / 5, seen
+    assert seen["incomplete"] >= KILLS / 10, seen
 
 
 def kill_all(process):
