@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import functools
-import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from toise import engine
 from toise.arrays import DTYPES
 from toise.conditions import Condition
 from toise.errors import TargetError, line
+from toise.files import digest_of
 from toise.inputs import recipe_from_json
 from toise.operations import OPERATIONS
 from toise.reading import read_json
@@ -81,8 +81,7 @@ class Baseline:
     @property
     def digest(self) -> str:
         """What tells its entries from others in a report; empty where there is none."""
-        text = json.dumps([asdict(entry) for entry in self.entries], sort_keys=True)
-        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest() if self.entries else ""
+        return digest_of([asdict(entry) for entry in self.entries]) if self.entries else ""
 
     def of(self, requirement: str, operation: str, dtype: str, device: str) -> list[Entry]:
         """Return what is known of one row."""
@@ -279,6 +278,7 @@ def updated(baseline: Baseline, report: Report, told: dict[str, str]) -> Update:
     added: list[Entry] = []
     removed: list[Entry] = []
     left: list[str] = []
+    failing = {row.key for row in report.failing}
     for row in report.results:
         own = [entry for entry in baseline.entries if entry.key == row.key]
         what = f"{row.requirement} {row.operation} {row.dtype}"
@@ -286,7 +286,7 @@ def updated(baseline: Baseline, report: Report, told: dict[str, str]) -> Update:
             left.append(f"not taken out: {what}: its recipe was not tried: check with --baseline")
         elif row.outcome in ("PASS", "XPASS", "XFAIL"):
             removed += _held(own, row)
-        elif row in report.failing:
+        elif row.key in failing:
             shown = row.counterexample
             if shown is None or (wrong := _unusable(row, shown)):
                 left.append(f"not written: {row.outcome} {what}: {row.reason if shown is None else wrong}")
@@ -334,8 +334,6 @@ def _held(own: Sequence[Entry], row: Row) -> list[Entry]:
 
 def _entry(row: Row, shown: Counterexample, before: Sequence[Entry], told: dict[str, str]) -> Entry:
     """Return the entry of a failing row; what people wrote in the one before it stays."""
+    new = Entry(*row.key, recipe=shown.recipe, kind=shown.kind)
     said = {name: value for name, value in told.items() if value}
-    new = Entry(*row.key, recipe=shown.recipe, kind=shown.kind, **said)
-    if not before:
-        return new
-    return dataclasses.replace(before[0], recipe=shown.recipe, kind=shown.kind, **said)
+    return dataclasses.replace(before[0] if before else new, recipe=new.recipe, kind=new.kind, **said)

@@ -5,7 +5,6 @@ A case is a file, or a failing row of a report, or a recipe as a report prints i
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from toise.baseline import require_buildable, require_usable
 from toise.errors import TargetError, line
-from toise.files import write
+from toise.files import digest_of, write
 from toise.inputs import recipe_from_json, recipe_from_text
 from toise.reading import read_format, read_json, read_report
 
@@ -52,8 +51,7 @@ class Case:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise TargetError(f"cannot write into {folder}: {error.strerror}") from None
-        digest = hashlib.blake2b(json.dumps(self.recipe, sort_keys=True).encode(), digest_size=4).hexdigest()
-        path = folder / f"{self.requirement.lower()}_{self.operation}_{digest}.json"
+        path = folder / f"{self.requirement.lower()}_{self.operation}_{digest_of(self.recipe, 4)}.json"
         write(path, self.as_text())
         return path
 

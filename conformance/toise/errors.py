@@ -51,8 +51,12 @@ def ending(error: BaseException) -> str:
 
 def line(text: str, most: int = TEXT) -> str:
     """Return somebody else's text on one line, with an end, and with nothing that a terminal or a file cannot take."""
-    start = " ".join(text.split())[:most]
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in start)[:most]
+    return visible(" ".join(text.split())[:most])[:most]
+
+
+def visible(text: object) -> str:
+    """Return somebody's text with what cannot be seen, or turns text around, as Python writes it; lines stay lines."""
+    return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in str(text))
 
 
 def text_of(thing: object) -> str:

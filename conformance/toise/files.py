@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TextIO, TypeVar
 
 from toise.errors import TargetError
 
@@ -114,6 +116,11 @@ class Kept(Generic[T]):
         """Write all files, and to standard output what belongs there."""
         for path, form in self.forms:
             write(path, form(thing))
+
+
+def digest_of(thing: Any, size: int = 8) -> str:
+    """Return a name for plain data: equal data have equal ones."""
+    return hashlib.blake2b(json.dumps(thing, sort_keys=True).encode(), digest_size=size).hexdigest()
 
 
 def _cannot(path: Path, error: OSError) -> TargetError:

@@ -59,6 +59,12 @@ def lines(rows: Iterable[Row]) -> list[Line]:
     ]
 
 
+def concepts_of(found: Iterable[Line]) -> list[str]:
+    """Return the concepts of these lines in their order; what another version calls otherwise comes last."""
+    every = dict.fromkeys(concept for line in found for concept in line.cells)
+    return sorted(every, key=lambda name: (*CONCEPTS, name).index(name))
+
+
 def concept_of(requirement: str, operation: str) -> str:
     """Return the concept that a requirement is about; a general one is about that of the operation.
 

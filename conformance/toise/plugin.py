@@ -91,8 +91,8 @@ class Session:
         from toise.targets import load
 
         option = config.getoption
-        self.config, self.started, self.strict = config, now(), option("--toise-strict")
-        self.budget, self.seed, required = option("--toise-budget"), option("--toise-seed"), option("--toise-require-class")
+        self.started, self.strict, required = now(), option("--toise-strict"), option("--toise-require-class")
+        budget, seed = option("--toise-budget"), option("--toise-seed")
         self.backends: dict[str, Any] = {}
         self.rows: dict[Unit, Row] = {}
         self.broken = False
@@ -107,12 +107,12 @@ class Session:
             dtypes = dtypes_of(self.target, [name for name in option("--toise-dtype").split(",") if name])
             self.planned, _ = plan(self.target, dtypes=dtypes)
             corpus = read_corpus(Path(option("--toise-corpus"))) if option("--toise-corpus") else ()
-            self.rules = Rules(self.budget, self.seed, read_baseline(map(Path, option("--toise-baseline"))), tuple(corpus))
+            self.rules = Rules(budget, seed, read_baseline(map(Path, option("--toise-baseline"))), tuple(corpus))
         except TargetError as error:
             raise pytest.UsageError(str(error)) from None
         self.settings = settings_of(
-            budget=self.budget,
-            seed=self.seed,
+            budget=budget,
+            seed=seed,
             strict=self.strict,
             require_class=required,
             dtypes=list(dtypes),
@@ -153,7 +153,7 @@ class Session:
 
         found = [Row.from_json(json.loads(str(value))) for name, value in report.user_properties if name == PROPERTY]
         if report.when == "call" and found:
-            self.rows[Unit(found[0].requirement, found[0].operation, found[0].dtype)] = found[0]
+            self.rows[Unit.of(found[0])] = found[0]
         elif report.failed and str(report.when) == "???" and (lost := self._unit_of(report.nodeid)):  # as xdist tells of a worker
             self.rows.setdefault(lost, unjudged(lost, self.target, "CRASH", "the worker process crashed on it"))
         elif report.failed:
@@ -208,12 +208,11 @@ class Session:
         """Write the report; what the failures behave like is found here, once for all workers."""
         from toise.errors import TargetError
         from toise.quiet import quiet
-        from toise.run import failing, likeness_of, with_likenesses
+        from toise.run import diagnosed
 
         with quiet():
             rows = list(self.rows.values())
-            found = {each: likeness_of(*each, self.target, self.backends) for each in failing(rows)} if complete else {}
-            told = with_likenesses(rows, found) if complete else rows
+            told = diagnosed(rows, self.target, self.backends) if complete else rows
         self.rows = dict(zip(self.rows, told, strict=True))
         try:
             self.kept.last(self._document(complete=complete))

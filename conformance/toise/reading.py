@@ -7,7 +7,7 @@ from collections import Counter
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from toise.errors import TargetError, line
+from toise.errors import TargetError, line, visible
 from toise.report import FORMAT, FORMAT_VERSION, Document, Report
 from toise.schemas import misfit
 
@@ -95,7 +95,7 @@ def _visible(thing: Any, depth: int = 0) -> Any:
     if depth > DEEPEST:
         raise RecursionError
     if isinstance(thing, str):
-        return thing if thing.isprintable() else "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in thing)
+        return visible(thing)
     if isinstance(thing, list):
         return [_visible(part, depth + 1) for part in thing]
     if isinstance(thing, dict):

@@ -5,8 +5,6 @@ from __future__ import annotations
 import ast
 import dataclasses
 import datetime as dt
-import hashlib
-import json
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,6 +17,7 @@ from toise.baseline import Baseline, Entry
 from toise.bounds import LOOSER, TRAITS
 from toise.cases import Case
 from toise.errors import TargetError, ToiseError, line, text_of
+from toise.files import digest_of
 from toise.operations import OPERATIONS
 from toise.quiet import quiet
 from toise.report import BROKEN, EXCLUDED, Report, Row, environment
@@ -39,6 +38,11 @@ class Unit:
     requirement: str
     operation: str
     dtype: str
+
+    @classmethod
+    def of(cls, row: Row) -> Unit:
+        """Return which row to come it was."""
+        return cls(row.requirement, row.operation, row.dtype)
 
 
 def verify(
@@ -79,7 +83,7 @@ def verify(
     def judge_all() -> list[Row]:
         with quiet():
             rows = [judge_unit(unit, loaded, backends, Rules(budget, seed)) for unit in units]
-            return with_likenesses(rows, {each: likeness_of(*each, loaded, backends) for each in failing(rows)})
+            return diagnosed(rows, loaded, backends)
 
     rows = engine.outside_other_tests(judge_all)
     return assemble(loaded, rows, excluded, settings, started=started)
@@ -186,6 +190,11 @@ def likeness_of(operation: str, dtype: str, target: Target, backends: dict[str, 
     return likeness(backends.setdefault(dtype, Backend(target, dtype)), operation)
 
 
+def diagnosed(rows: Sequence[Row], target: Target, backends: dict[str, Backend]) -> list[Row]:
+    """Return the rows with the fault that the backend behaves like, found in this process."""
+    return with_likenesses(rows, {each: likeness_of(*each, target, backends) for each in failing(rows)})
+
+
 def with_likenesses(rows: Iterable[Row], likenesses: Mapping[tuple[str, str], str]) -> list[Row]:
     """Return the rows, with the fault that the backend behaves like beside each failure."""
     found = []
@@ -213,8 +222,7 @@ class Rules:
     @property
     def digests(self) -> dict[str, str]:
         """What tells a baseline and a corpus from others in a report; empty where there is none."""
-        text = json.dumps([asdict(case) for case in self.corpus], sort_keys=True)
-        corpus = hashlib.blake2b(text.encode(), digest_size=8).hexdigest() if self.corpus else ""
+        corpus = digest_of([asdict(case) for case in self.corpus]) if self.corpus else ""
         return {"baseline": self.baseline.digest, "corpus": corpus}
 
     @classmethod

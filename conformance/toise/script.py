@@ -95,9 +95,8 @@ def _made(array: np.ndarray, trial: Trial, target: Target) -> str:
         dtype = BOOLEANS[kind]
     elif dtype == "np.bfloat16":
         dtype = "ml_dtypes.bfloat16"
-    numbers = repr(array.tolist()).replace("nan", 'float("nan")').replace("inf", 'float("inf")')
     device = f', device="{target.arrays.device}"' if target.arrays.device != "cpu" else ""
-    made = ARRAYS[kind][1].format(numbers=numbers, dtype=dtype, device=device)
+    made = ARRAYS[kind][1].format(numbers=_numbers(array), dtype=dtype, device=device)
     return made if array.size else f"{made}.reshape({array.shape})"
 
 
@@ -170,8 +169,12 @@ def _refuted(trial: Trial, call: Case) -> tuple[np.ndarray, np.ndarray] | None:
 
 def _floats(array: np.ndarray) -> str:
     """Return the code of numbers in float64."""
-    text = repr(array.tolist()).replace("nan", 'float("nan")').replace("inf", 'float("inf")')
-    return f"np.array({text})" + ("" if array.size else f".reshape({array.shape})")
+    return f"np.array({_numbers(array)})" + ("" if array.size else f".reshape({array.shape})")
+
+
+def _numbers(array: np.ndarray) -> str:
+    """Return the code of nested lists, in which the numbers without a literal are calls."""
+    return repr(array.tolist()).replace("nan", 'float("nan")').replace("inf", 'float("inf")')
 
 
 def _plain(text: str) -> str:

@@ -20,8 +20,10 @@ def selection(expression: str) -> Callable[[Property], bool]:
     """Return a test for requirements.  Raises TargetError if the expression cannot be read.
 
     An id such as LN-3 matches that requirement alone; any other name matches where it occurs in the id,
-    the level, the page or the name of the property test.
+    the level, the page or the name of the property test.  The empty expression matches all.
     """
+    if not expression:
+        return lambda _: True
     tokens = _TOKEN.findall(expression)
     test, rest = _either(tokens, expression)
     if rest:

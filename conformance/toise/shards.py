@@ -38,7 +38,8 @@ def recorded() -> Mapping[str, float]:
 
 def seconds_of(unit: Unit) -> float:
     """Return how long a row takes about; one that is not recorded, as long as most."""
-    return recorded().get(f"{unit.requirement} {unit.operation}", statistics.median(recorded().values()))
+    seconds = recorded().get(f"{unit.requirement} {unit.operation}")
+    return statistics.median(recorded().values()) if seconds is None else seconds
 
 
 def part(units: Sequence[Unit], shard: str) -> list[Unit]:
@@ -109,11 +110,10 @@ def _require_all(reports: Mapping[str, Report]) -> None:
 def _require_own(name: str, report: Report) -> None:
     """Raise TargetError where a shard does not hold the rows of its part, and all that the selection left out."""
     settings = report.settings
-    wanted = selection(settings["select"]) if settings["select"] else lambda _: True
-    kept, excluded = units_of(settings["dtypes"], settings["operations"], wanted)
+    kept, excluded = units_of(settings["dtypes"], settings["operations"], selection(settings["select"]))
     own = set(part(kept, report.shard))
-    judged = {unit_of(row) for row in report.results if not row.excluded}
-    left_out = {unit_of(row) for row in report.results if row.excluded}
+    judged = {Unit.of(row) for row in report.results if not row.excluded}
+    left_out = {Unit.of(row) for row in report.results if row.excluded}
     fits = (judged == own and left_out == set(excluded)) if report.complete else (judged <= own and left_out <= set(excluded))
     if not fits:
         raise TargetError(
@@ -134,11 +134,6 @@ def _one(reports: list[Report]) -> Report:
         complete=all(report.complete for report in reports),
         started=min((report.started for report in reports if report.started), default=None),
     )
-
-
-def unit_of(row: Row) -> Unit:
-    """Return which row of a run it is."""
-    return Unit(row.requirement, row.operation, row.dtype)
 
 
 def _order(report: Report) -> Callable[[Row], tuple[bool, int, int, int]]:

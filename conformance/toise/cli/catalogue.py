@@ -27,7 +27,7 @@ def list_requirements(select: str) -> None:
     from toise.engine import properties
     from toise.selection import selection
 
-    wanted = selection(select) if select else lambda _: True
+    wanted = selection(select)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("id", "level", "operations"):
         table.add_column(title, no_wrap=True)

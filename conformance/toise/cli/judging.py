@@ -264,7 +264,7 @@ def _judge(found: Found, options: dict[str, Any], kept: Kept[Document]) -> Itera
     from toise.selection import selection
     from toise.shards import part
 
-    wanted = selection(options["select"]) if options["select"] else lambda _: True
+    wanted = selection(options["select"])
     names = ("budget", "seed", "strict", "require_class", "allow_xpass", "select", "shard")
     chosen = {**{name: options[name] for name in names}, **found.rules.digests, "operations": list(options["operations"])}
     timed = not options["no_times"]
@@ -284,7 +284,7 @@ def _judge(found: Found, options: dict[str, Any], kept: Kept[Document]) -> Itera
             reports[at] = report if timed else report.without_times()  # noqa: B023
             return Document(tuple(reports), found.unavailable)
 
-        rows = _rows(job, target, units, lambda rows: kept.sometimes(lambda: so_far(rows)))
+        rows = _rows(job, target, units, lambda rows: kept.sometimes(lambda: so_far(rows())))
         document = so_far(rows, complete=len(rows) == len(units))
         yield document, reports[at]
         kept.meanwhile(document)
@@ -318,23 +318,27 @@ def isolations(targets: tuple[str, ...], options: dict[str, Any]) -> Iterator[tu
         yield shlex.join(program), dataclasses.replace(how, program=program)
 
 
-def _rows(job: Job, target: Target, units: list[Unit], so_far: Callable[[list[Row]], None]) -> list[Row]:
+def _rows(job: Job, target: Target, units: list[Unit], so_far: Callable[[Callable[[], list[Row]]], None]) -> list[Row]:
     """Judge the units with a progress bar; after Ctrl-C, return what was judged until then.
 
-    `so_far` is given what is judged, again and again.
+    `so_far` is given, again and again, what returns the rows that are judged.
     """
     from toise.run import failing, with_likenesses
     from toise.workers import judge_here, judge_in_parallel, likenesses
 
     found: dict[Unit, Row] = {}
+
+    def rows_so_far() -> list[Row]:
+        return [found[unit] for unit in units if unit in found]
+
     judging: Any = judge_in_parallel(job, target, units) if job.workers else judge_here(job, target, units)
     with progress(job.target, len(units)) as step, interruptible() as interrupted:
         for unit, row in judging:
             found[unit] = row
             step(unit.requirement)
-            so_far([found[unit] for unit in units if unit in found])
+            so_far(rows_so_far)
             if interrupted():
                 break
     judging.close()
-    rows = [found[unit] for unit in units if unit in found]
+    rows = rows_so_far()
     return with_likenesses(rows, likenesses(job, target, failing(rows))) if len(rows) == len(units) else rows

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from toise.formats.rows import cut, doubts, failing_outcomes, line_of, path_of, told, visible
+from toise.errors import visible
+from toise.formats.rows import cut, doubts, failing_outcomes, line_of, path_of, told
 from toise.report import OUTCOMES
 from toise.terminal import failure_text
 

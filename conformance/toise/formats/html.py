@@ -202,8 +202,7 @@ def _overview(document: Document) -> Html:
     if len(document.reports) < 2:
         return Html("".join(apart))
     found = [overview.lines(report.results) for report in document.reports]
-    every = dict.fromkeys(concept for lines in found for line in lines for concept in line.cells)
-    concepts = sorted(every, key=lambda name: (*overview.CONCEPTS, name).index(name))
+    concepts = overview.concepts_of(line for lines in found for line in lines)
     titles = [element("th", name.replace("_", " "), scope="col") for name in ("target", "dtype", "device", "verdict", *concepts)]
     rows = [
         _overview_row(at, report, line, concepts)

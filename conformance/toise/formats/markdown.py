@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 from toise import overview
-from toise.formats.rows import TOLD, counted, cut, doubts, told, visible
+from toise.errors import visible
+from toise.formats.rows import TOLD, counted, cut, doubts, told
 from toise.report import ABSENT
 from toise.terminal import STATES, failure_text, heading, verdict_word
 
@@ -79,8 +80,7 @@ def _that_fits(parts: Sequence[Part]) -> str:
 def _overview(document: Document) -> Iterator[Part]:
     """Return the matrix: concept by target, dtype and device."""
     found = [overview.lines(report.results) for report in document.reports]
-    every = dict.fromkeys(concept for lines in found for line in lines for concept in line.cells)
-    concepts = sorted(every, key=lambda name: (*overview.CONCEPTS, name).index(name))
+    concepts = overview.concepts_of(line for lines in found for line in lines)
     if document.reports:
         yield Part(FIRST, _table_head(("target", "dtype", "device", "verdict", *(name.replace("_", " ") for name in concepts))))
     for report, lines in zip(document.reports, found, strict=True):

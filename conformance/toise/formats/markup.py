@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING
 
-from toise.formats.rows import visible
+from toise.errors import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Which rows the forms for CI tell, the worst first, and where they stand in a file; somebody's text made fit to be seen."""
+"""Which rows the forms for CI tell, the worst first, and where they stand in a file; and how long a text may be."""
 
 from __future__ import annotations
 
@@ -50,11 +50,6 @@ def line_of(report: Report, row: Row) -> int:
 def path_of(report: Report) -> str:
     """Return the target's file as a repository has it, with slashes and without a dot at its start."""
     return PurePosixPath(report.target.replace("\\", "/")).as_posix()
-
-
-def visible(text: object) -> str:
-    """Return somebody's text with what cannot be seen, or turns text around, as Python writes it; lines stay lines."""
-    return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in str(text))
 
 
 def cut(text: str, most: int = LETTERS_SHOWN) -> str:

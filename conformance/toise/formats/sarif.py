@@ -7,7 +7,8 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from toise.formats.rows import cut, doubts, line_of, path_of, told, visible
+from toise.errors import visible
+from toise.formats.rows import cut, doubts, line_of, path_of, told
 from toise.report import BROKEN
 from toise.terminal import failure_text, known_text
 
