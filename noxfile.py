@@ -126,7 +126,7 @@ def _small_site(room: Path, mistake: str) -> None:
         shutil.copytree(ROOT / folder, room / folder)
     for page in room.glob("docs/**/*.md"):
         page.write_text("# Title\n", encoding="utf-8")
-    (room / "docs" / "index.md").write_text(f"# Title\n\n{mistake}\n", encoding="utf-8")
+    (room / "docs" / "en" / "index.md").write_text(f"# Title\n\n{mistake}\n", encoding="utf-8")
 
 
 @nox.session

@@ -182,7 +182,7 @@ def _short(number: float) -> str:
 
 
 def as_markdown(figures: list[Figure]) -> str:
-    """Return what `docs/isolation.md` includes."""
+    """Return what `docs/en/test/isolation.md` includes."""
     names = " | ".join(f"a backend on {name}" for name in BACKENDS)
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("toise", *BACKENDS))
     lines = [

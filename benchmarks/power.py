@@ -250,7 +250,7 @@ def _named(slugs: list[str]) -> str:
 
 
 def as_markdown(found: Race, about: dict[str, Any]) -> str:
-    """Return what `docs/power.md` includes: the table, what it does not show, and the rules of the checks."""
+    """Return what `docs/en/why/power.md` includes: the table, what it does not show, and the rules of the checks."""
     from rivals import RIVALS
 
     names = list(dict.fromkeys(each.name for each in found.right()))

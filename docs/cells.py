@@ -46,7 +46,7 @@ def must_do(slug: str) -> str:
     suite = vars(importlib.import_module(f"toise.suite.test_{slug}"))
     tests = {thing.property.id: name for name, thing in suite.items() if hasattr(thing, "property")}
     return "\n".join(
-        f"- **[{item.id}](spec/{slug}.md#{item.id})** {item.sentence}<br>\n  *{item.why}*<br>\n  `{tests[item.id]}`"
+        f"- **[{item.id}](/spec/{slug}.md#{item.id})** {item.sentence}<br>\n  *{item.why}*<br>\n  `{tests[item.id]}`"
         for item in toise_spec.requirements().values()
         if item.slug == slug
     )
@@ -59,7 +59,7 @@ def verdicts(report: Report, id: str) -> str:
     for each, verdict in report.requirements.items():
         if any(OPERATIONS[row.operation].concept == slug and not row.excluded for row in verdict.rows):
             page = toise_spec.requirement(each).slug
-            outcomes.setdefault(verdict.outcome, []).append(f"[{each}](spec/{page}.md#{each})")
+            outcomes.setdefault(verdict.outcome, []).append(f"[{each}](/spec/{page}.md#{each})")
     (told,) = (row for row in report.requirements[id].rows if row.counterexample)
     return "\n".join(
         [
@@ -96,7 +96,7 @@ def inputs_to_a_kill() -> str:
         "<details markdown><summary>For each requirement</summary>\n",
         "| requirement | faults that it breaks | inputs, median | worst |\n|---|---|---|---|",
         *(
-            f"| [{id}](spec/{toise_spec.requirement(id).slug}.md#{id}) "
+            f"| [{id}](/spec/{toise_spec.requirement(id).slug}.md#{id}) "
             f"| {len(counts)} | {statistics.median(counts):g} | {max(counts)} |"
             for id, counts in rows
         ),
@@ -151,7 +151,7 @@ def unseen() -> str:
     whole: dict[tuple[str, str], list[str]] = {}
     for outcome, reasons in kinds:
         for id, reason in reasons.items():
-            whole.setdefault((reason, outcome), []).append(f"[{id}](spec/{toise_spec.requirement(id).slug}.md#{id})")
+            whole.setdefault((reason, outcome), []).append(f"[{id}](/spec/{toise_spec.requirement(id).slug}.md#{id})")
     lines = ["| what nobody sees over a pipe | requirements | outcome |", "|---|---|---|"]
     return "\n".join([*lines, *(f"| {reason} | {', '.join(ids)} | {outcome} |" for (reason, outcome), ids in whole.items())])
 

@@ -84,7 +84,7 @@ def _cell(cell: dict[str, Any] | None, concept: str, target: str, dtype: str, ex
     if text == "-" or text.startswith("PASS"):
         return text.removesuffix(f" {cell['of']}/{cell['of']}") if cell else text  # all of them: no count
     slug = explained.get((target, concept, dtype, cell["outcome"]))
-    return f"[{text}](findings.md#{slug})" if slug else text
+    return f"[{text}](/findings.md#{slug})" if slug else text
 
 
 def all_findings() -> str:
@@ -121,4 +121,4 @@ def _finding(entry: dict[str, Any]) -> Iterator[str]:
 
 
 def _linked(id: str) -> str:
-    return f"[{id}](spec/{toise_spec.requirement(id).slug}.md#{id})"
+    return f"[{id}](/spec/{toise_spec.requirement(id).slug}.md#{id})"

@@ -23,6 +23,7 @@ SPEC = HERE.parent / "spec" / "toise_spec"
 _MATH = re.compile(r'<(?P<tag>span|div) class="arithmatex">\\[(\[](?P<latex>.*?)\\[)\]]</(?P=tag)>', re.DOTALL)
 _FUNCTION = re.compile(r'(<mi>(?:log|exp|max|min)</mi>)(?!<mo stretchy="false">&#x00028;)')
 _LINK = re.compile(r'href="(?P<target>(?P<path>[^":#]+\.md)#?(?P<anchor>[^"]*))"')
+_SHIM = '<script src="https://unpkg.com/iframe-worker/shim"></script>'  # for a search in a page that was opened from a disk
 _LOADED = re.compile(r"""<(?:script|link(?!.*canonical)|img|iframe|source)\b[^>]*\b(?:src|href)=["']?((?:https?:)?//[^"'>\s]+)""")
 
 
@@ -35,6 +36,7 @@ def on_files(files: Files, config: MkDocsConfig) -> None:
     """Add the pages of the specification, where they are, as `spec/...`."""
     for page in sorted(SPEC.glob("*.md")):
         files.append(File.generated(config, f"spec/{page.name}", abs_src_path=str(page)))
+    files.append(File.generated(config, "results/power.png", abs_src_path=str(HERE / "results" / "power.png")))
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
@@ -56,7 +58,8 @@ def _mathml(match: re.Match[str], page: Page) -> str:
 
 def _link(match: re.Match[str], page: Page, files: Files) -> str:
     """Do for a link that a cell printed what MkDocs does for the page's own: find the file, and have the anchor checked."""
-    target = files.get_file_from_path(posixpath.normpath(posixpath.join(page.file.src_uri, "..", match["path"])))
+    path = posixpath.normpath(posixpath.join("/", page.file.src_uri, "..", match["path"]))
+    target = files.get_file_from_path(path.lstrip("/"))
     if target is None:
         raise PluginError(f"{page.file.src_uri}: a cell printed a link to {match['path']}, which does not exist")
     if match["anchor"]:
@@ -65,7 +68,9 @@ def _link(match: re.Match[str], page: Page, files: Files) -> str:
     return f'href="{target.url_relative_to(page.file)}{"#" if match["anchor"] else ""}{match["anchor"]}"'
 
 
-def on_post_page(output: str, page: Page, config: MkDocsConfig) -> None:
-    """Refuse a page that would load anything from elsewhere."""
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """Take out what Material would load from elsewhere, and refuse a page that still loads something."""
+    output = output.replace(_SHIM, "")
     if loaded := _LOADED.search(output):
         raise PluginError(f"{page.file.src_uri}: loads {loaded[1]}; the site has to work offline")
+    return output

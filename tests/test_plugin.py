@@ -133,7 +133,7 @@ def test_a_worker_that_dies_costs_the_row_that_it_was_on(tmp_path, backend_file)
 
 
 def test_workers_on_another_machine_give_the_same_report(toise, tmp_path, backend_file):
-    """Over a socket, in a folder of their own, with two of them; the command stands in docs/ci.md."""
+    """Over a socket, in a folder of their own, with two of them; the command stands in docs/en/test/ci.md."""
     path = backend_file(WRONG)
     far = tmp_path / "far"
     far.mkdir()

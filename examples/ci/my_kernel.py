@@ -1,4 +1,4 @@
-"""Layer normalisation in blocks of two features, which forgets the last feature of an odd row: read docs/ci.md."""
+"""Layer normalisation in blocks of two features, which forgets the last feature of an odd row: read docs/en/test/ci.md."""
 
 import numpy as np
 
