@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
 import sys
@@ -28,8 +29,9 @@ _LOADED = re.compile(r"""<(?:script|link(?!.*canonical)|img|iframe|source)\b[^>]
 
 
 def on_config(config: MkDocsConfig) -> None:
-    """Let the cells of the pages import `cells`."""
+    """Let the cells of the pages import `cells` and its neighbours, which speak the language of the pages."""
     sys.path.insert(0, str(HERE))
+    os.environ["TOISE_SITE_LANGUAGE"] = Path(config.docs_dir).name
 
 
 def on_files(files: Files, config: MkDocsConfig) -> None:

@@ -23,7 +23,7 @@ from toise.cli import toise as command
 ROOT = Path(__file__).parent.parent
 ACTION = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
 STEPS = {step["id"]: step for step in ACTION["runs"]["steps"]}
-PAGE = (ROOT / "docs" / "ci.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "en" / "test" / "ci.md").read_text(encoding="utf-8")
 SMOKE = "--budget smoke --operations layer_norm"
 PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 EXPRESSION = re.compile(r"\$\{\{\s*(.*?)\s*\}\}")
