@@ -10,6 +10,7 @@ import toise_spec
 from rich.table import Table
 from rich.text import Text
 
+from toise import pages
 from toise.bounds import CLASSES
 from toise.overview import CONCEPTS, lines
 from toise.report import ABSENT, BROKEN
@@ -87,7 +88,10 @@ def _print_failures(report: Report, console: Console) -> None:
     for line in likenesses or [""] * bool(told):
         console.print(Text(line, style="bold"), soft_wrap=True)
     for row in told:
-        console.print(Text(failure_text(row, report.environment["specification"]), style=""), soft_wrap=True)
+        text = Text(failure_text(row, report.environment["specification"]))
+        for where in pages.of(row):
+            text.highlight_words([where], f"link {pages.address(row.requirement)}")
+        console.print(text, soft_wrap=True)
         console.print()
 
 
@@ -220,7 +224,8 @@ def failure_text(row: Row, specification: str = toise_spec.VERSION) -> str:
     ]
     shown = row.counterexample
     if shown is None:
-        return "\n".join([*lines, *(f"  known  {known_text(known)}" for known in row.known)])
+        lines += [f"  known  {known_text(known)}" for known in row.known]
+        return "\n".join([*lines, *(f"  page   {where}" for where in pages.of(row))])
     pairs: list[tuple[str, Any]] = [("recipe", shown.text), *shown.arrays.items(), *shown.options.items()]
     two = shown.other_call is not None
     pairs += [(f"{name}, {'this' if two else 'last'} call", part) for name, part in shown.call.items()]
@@ -234,6 +239,7 @@ def failure_text(row: Row, specification: str = toise_spec.VERSION) -> str:
     if shown.hint:
         pairs.append(("hint", shown.hint))
     pairs.append(("again", shown.again))
+    pairs += [("page", where) for where in pages.of(row)]
     pairs += [("known", known_text(known)) for known in row.known]
     width = max(len(name) for name, _ in pairs)
     for name, part in pairs:
@@ -477,5 +483,8 @@ def array_text(part: Any) -> str:
         numbers = array.astype(bool if kinds == {bool} else np.int64 if kinds == {int} else np.float64)
     except (ValueError, OverflowError, RuntimeError):  # a report that somebody wrote may hold anything
         return str(part)
+    large = array.size > NUMBERS_SHOWN
+    if large and array.ndim > 2:  # its corners alone would fill the screen
+        numbers = numbers.ravel()
     text = np.array2string(numbers, threshold=NUMBERS_SHOWN, edgeitems=2, floatmode="maxprec", precision=9)
-    return text if array.size <= NUMBERS_SHOWN else f"shape {array.shape}\n{text}"
+    return f"shape {array.shape}{', in one row' if numbers.ndim != array.ndim else ''}\n{text}" if large else text

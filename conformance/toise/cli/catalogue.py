@@ -48,6 +48,7 @@ def explain(ids: tuple[str, ...]) -> None:
 
     import toise_spec
 
+    from toise import pages
     from toise.engine import properties
 
     tests = {prop.id: prop for prop in properties()}
@@ -59,7 +60,8 @@ def explain(ids: tuple[str, ...]) -> None:
             plain = re.sub(r"\[([^\]]+)\]\([^)]*\)", r"\1", getattr(item, name))
             text = textwrap.fill(plain, 100, initial_indent=f"  {name:<11}", subsequent_indent=" " * 13)
             click.echo(text)
-        click.echo(f"  {'tested by':<11}{tests[item.id].name}\n")
+        click.echo(f"  {'tested by':<11}{tests[item.id].name}")
+        click.echo(f"  {'page':<11}{pages.address(item.id)}\n")
 
 
 @click.command()

@@ -131,15 +131,19 @@ def judge_fault(slug: str, *, seed: int = 0, only: Collection[str] | None = None
 
 def trials(slug: str, *, seed: int, only: Collection[str] | None = None) -> Iterator[Trial]:
     """Yield what each requirement of its operation, or `only` some, finds about a fault, up to its first failure."""
-    fault = catalogue()[slug]
-    operation = fault.operation
-    # What a fault draws from the generators that all share is the same in every run.
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    backend = Backend(load(fault.target()), OPERATIONS[operation].dtype or DTYPE)
+    operation = catalogue()[slug].operation
+    backend = backend_of(slug, seed=seed)
     for prop in engine.properties():
         if operation in prop.inputs and (only is None or prop.id in only):
             yield engine.decide(prop, backend, operation, seed=seed)
+
+
+def backend_of(slug: str, *, seed: int) -> Backend:
+    """Return a fault as the backend that is judged; what it draws from the generators that all share is the same each time."""
+    fault = catalogue()[slug]
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    return Backend(load(fault.target()), OPERATIONS[fault.operation].dtype or DTYPE)
 
 
 def judge_all(slugs: Sequence[str], *, seed: int = 0, workers: int = 0) -> Iterator[Judged]:

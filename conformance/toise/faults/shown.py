@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from toise import engine
+from toise import engine, pages
 from toise.faults import CONCEPTS, catalogue
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ def print_fault(fault: Fault, console: Console) -> None:
     console.print(Text(f"{fault.slug} · {fault.operation}\n\n  {fault.sentence}", style=""), soft_wrap=True)
     for name, part in pairs:
         console.print(Text(textwrap.fill(part, 110, initial_indent=f"  {name:<8}", subsequent_indent=" " * 10)), soft_wrap=True)
-    console.print()
+    # An address is never broken into lines: it has to stay one that can be followed.
+    console.print(Text(f"  page    {pages.fault_address(fault)}\n"), soft_wrap=True)
 
 
 def _written(case: Any) -> str:

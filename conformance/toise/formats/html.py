@@ -12,7 +12,7 @@ import math
 from importlib import resources
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from toise import overview
+from toise import overview, pages
 from toise.formats.markup import Html, boxed, element, escaped
 from toise.formats.plot import plot
 from toise.formats.rows import TOLD, counted, cut
@@ -419,6 +419,7 @@ def _failure(id: str, row: Row) -> Html:
         element("h4", *title, id=f"{id}-title"),
         element("p", place, class_="place"),
         element("blockquote", *_sentence(row.sentence)),
+        *(element("p", "page: ", _link(where)) for where in pages.of(row)),
         *([_counterexample(row.counterexample)] if row.counterexample else []),
         *(_known(entry) for entry in row.known),
         id=id,
