@@ -31,8 +31,11 @@ def revealed(slug: str) -> dict[str, str]:
             row = engine.judge(engine.property_of(id), backend, fault.operation, seed=SEED)
             if row.counterexample:
                 lines = failure_text(row).splitlines()
-                # How to see it again names the object that was judged, which no reader has.
-                return {"requirement": id, "text": "\n".join(line for line in lines if not line.startswith("  again "))}
+                # How to see it again names the object that was judged, which no reader has; the page is one click away.
+                return {
+                    "requirement": id,
+                    "text": "\n".join(line for line in lines if not line.startswith(("  again ", "  page "))),
+                }
     return {}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import importlib
 import io
 import json
 import re
@@ -20,6 +19,7 @@ import numpy as np
 import toise_spec
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from toise import engine
 from toise.isolation.remote import SEEN_IN_PART, UNSEEN
 from toise.operations import OPERATIONS
 from toise.terminal import failure_text
@@ -43,8 +43,7 @@ def formulas(slug: str) -> str:
 
 def must_do(slug: str) -> str:
     """Return the requirements of a page as a list, each with its reason and the name of its test."""
-    suite = vars(importlib.import_module(f"toise.suite.test_{slug}"))
-    tests = {thing.property.id: name for name, thing in suite.items() if hasattr(thing, "property")}
+    tests = {prop.id: prop.name for prop in engine.properties()}
     return "\n".join(
         f"- **[{item.id}](/spec/{slug}.md#{item.id})** {item.sentence}<br>\n  *{item.why}*<br>\n  `{tests[item.id]}`"
         for item in toise_spec.requirements().values()

@@ -1,33 +1,49 @@
-"""What the cells of the page on CI share: a folder in which its commands run one after the other, and the action's inputs."""
+"""What the cells of the pages on testing share: a folder in which their commands run one after the other, and tables."""
 
 from __future__ import annotations
 
 import atexit
+import difflib
+import importlib.util
+import itertools
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import toise_spec
 import yaml
+from toise.declarations import CHOICES, TRAITS
 from toise.formats import FORMS
+from toise.inputs import USUAL
+from toise.operations import OPERATIONS
+from words import say
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ROOT = Path(__file__).parent.parent
+PAGES = Path(toise_spec.__file__).parent.as_uri()  # where the specification lies on the machine that builds the site
 
 
 class Room:
-    """An empty folder with `my_kernel.py` in it, as a reader would have it; what one command leaves, the next one finds."""
+    """An empty folder with files of `examples` in it, as a reader would have it; what one command leaves, the next one finds."""
 
-    def __init__(self) -> None:
+    def __init__(self, *files: str) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="toise-"))
         atexit.register(shutil.rmtree, self.folder, ignore_errors=True)
-        shutil.copy(ROOT / "examples" / "ci" / "my_kernel.py", self.folder)
+        for file in files or ("ci/my_kernel.py",):
+            shutil.copy(ROOT / "examples" / file, self.folder)
+        self.lines: list[str] = []
 
-    def run(self, command: str, status: int = 0, last: int | None = None) -> str:
-        """Return a command and what it prints: all of it, or its last lines.
+    def run(self, command: str, status: int = 0, last: int | None = None, parts: Sequence[str] = ()) -> str:
+        """Return a command and what it prints: all of it, its last lines, or the parts that begin like these.
 
         Raises RuntimeError, so that the site is not built, where it ends with another exit status than the page says.
         """
@@ -45,10 +61,58 @@ class Room:
         )
         if done.returncode != status:
             raise RuntimeError(f"{command} ended with {done.returncode}, not {status}:\n{done.stdout}{done.stderr}")
-        lines = [line.rstrip() for line in (done.stderr + done.stdout).splitlines()]
+        printed = (done.stderr + done.stdout).replace(PAGES, "file:///.../toise_spec")
+        self.lines = lines = [line.rstrip() for line in printed.splitlines()]
         if last is not None and len(lines) > last:
             lines = ["...", *lines[-last:]]
+        if parts:
+            lines = [line for part in parts for line in ("...", *self._found(part))]
         return "\n".join(["```console", f"$ {command}", *lines, "```"])
+
+    def run_with(self, package: str, command: str, status: int = 0, last: int | None = None) -> str:
+        """Do the same where a package is installed; where it is not, return the command alone, and say so."""
+        if importlib.util.find_spec(package):
+            return self.run(command, status, last)
+        return f"```console\n$ {command}\n```\n\n{say('test.not_run', package=package)}"
+
+    def part(self, first: str, count: int | None = None) -> str:
+        """Return a part of what the last command printed: from the line that begins like that, as many, or up to an empty one.
+
+        Raises StopIteration where there is none.
+        """
+        return "\n".join(["```text", *self._found(first)[:count], "```"])
+
+    def _found(self, first: str) -> list[str]:
+        start = next(at for at, line in enumerate(self.lines) if line.startswith(first))
+        return list(itertools.takewhile(bool, self.lines[start:]))
+
+    def fields(self, first: str) -> str:
+        """Return the fields of a failure as a table, with what each is.  Raises KeyError for one without words."""
+        shown = self.part(first).splitlines()[3:-1]
+        names = [match[1] for line in shown if (match := re.match(r"  (\w+)(?:, \w+ call)?  ", line))]
+        told = "\n".join(f"| `{name}` | {say(f'test.field_{name}')} |" for name in names)
+        return f"| {say('test.field')} | {say('test.it_is')} |\n|---|---|\n{told}"
+
+    def edit(self, name: str, before: str, after: str) -> str:
+        """Put a text in the place of another in a file, as a person would, and return the lines that changed.
+
+        Raises ValueError where that text is not there.
+        """
+        path = self.folder / name
+        old = path.read_text(encoding="utf-8")
+        if before not in old:
+            raise ValueError(f"{name} has no {before!r}")
+        path.write_text(old.replace(before, after), encoding="utf-8")
+        changes = difflib.ndiff(old.splitlines(), old.replace(before, after).splitlines())
+        return "\n".join(["```diff", *(f"{line[0]} {line[2:]}".rstrip() for line in changes if line[0] in "+-"), "```"])
+
+    def declare(self, name: str, **declared: object) -> str:
+        """Write `__toise__` at the end of a file, in the place of one that was declared before, and return its lines."""
+        path = self.folder / name
+        body = path.read_text(encoding="utf-8").partition("\n\n__toise__ = ")[0].rstrip("\n")
+        text = f"__toise__ = {_python(declared)}"
+        path.write_text(f"{body}\n\n\n{text}\n", encoding="utf-8")
+        return f'```python title="{name}"\n{text}\n```'
 
     def change(self, name: str, **fields: str) -> str:
         """Write fields into the first entry of a baseline, as a person would, and return that entry."""
@@ -73,3 +137,54 @@ def inputs() -> str:
 def forms() -> str:
     """Return the forms of a report as a table."""
     return "\n".join(["| `toise report` | gives |", "|---|---|", *(f"| `--{form}` | {what} |" for form, what in FORMS.items())])
+
+
+def operations() -> str:
+    """Return the operations as a table: how each is called in the skeleton of `toise init`, and where it is specified."""
+    skeleton = (ROOT / "conformance" / "toise" / "skeleton.py.txt").read_text(encoding="utf-8")
+    calls = dict(re.findall(r"^def ((\w+)\(.*\)):$", skeleton, re.MULTILINE))
+    lines = [f"| {say('test.function')} | {say('test.specified')} |", "|---|---|"]
+    for call, name in calls.items():
+        concept = OPERATIONS[name].concept
+        lines.append(f"| `{call}` | [{_title(concept)}](/spec/{concept}.md) |")
+    return "\n".join(lines)
+
+
+def axes() -> str:
+    """Return the lengths that a domain may name as a table, with the least rank of each operation."""
+    lines = [f"| {say('test.operation')} | `rank` | {say('test.axes')} |", "|---|---|---|"]
+    for name, usual in USUAL.items():
+        rank = say("test.or_more", least=usual.inner) if usual.inner else ""
+        lines.append(f"| `{name}` | {rank} | {', '.join(f'`{axis}`' for axis in usual.sizes)} |")
+    return "\n".join(lines)
+
+
+def choices() -> str:
+    """Return what may be chosen as a table, the default of each choice first."""
+    lines = [f"| {say('test.operation')} | {say('test.choice')} | {say('test.values')} |", "|---|---|---|"]
+    for name, keys in CHOICES.items():
+        where = f"/spec/{OPERATIONS[name].concept}.md#what-a-backend-may-declare"
+        for key, values in keys.items():
+            lines.append(f"| [`{name}`]({where}) | `{key}` | {', '.join(f'`{value}`' for value in values)} |")
+    return "\n".join(lines)
+
+
+def traits() -> str:
+    """Return the traits of each operation as a table."""
+    lines = [f"| {say('test.operation')} | {say('test.traits')} |", "|---|---|"]
+    return "\n".join(
+        [*lines, *(f"| `{name}` | {', '.join(f'`{trait}`' for trait in known)} |" for name, known in TRAITS.items())]
+    )
+
+
+def _title(slug: str) -> str:
+    """Return the title of a page of the specification."""
+    return toise_spec.page(slug).splitlines()[0].removeprefix("# ")
+
+
+def _python(value: object, depth: int = 0) -> str:
+    """Return a mapping as it would be written by hand: an operation on a line of its own."""
+    if not isinstance(value, dict) or depth or len(value) < 2:
+        return json.dumps(value)
+    inner = "".join(f"    {json.dumps(key)}: {_python(each, depth + 1)},\n" for key, each in value.items())
+    return f"{{\n{inner}}}"

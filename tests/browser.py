@@ -32,6 +32,52 @@ FLAGS = (
     "--force-color-profile=srgb",
     "--remote-debugging-pipe",
 )
+# The least contrast of the texts of each kind of element with what is behind them, and the least that WCAG's level AA asks for.
+CONTRASTS = """
+(() => {
+  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const known = new Map();
+  const parts = (colour) => {
+    if (!known.has(colour)) {
+      canvas.clearRect(0, 0, 1, 1);
+      canvas.fillStyle = colour;
+      canvas.fillRect(0, 0, 1, 1);
+      const [r, g, b, a] = canvas.getImageData(0, 0, 1, 1).data;
+      known.set(colour, [r, g, b, a / 255]);
+    }
+    return known.get(colour);
+  };
+  const over = ([r, g, b, a], below) => [r, g, b].map((c, at) => c * a + below[at] * (1 - a));
+  const light = (rgb) => {
+    const [r, g, b] = rgb.map((c) => c / 255).map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const grounds = new Map();
+  const behind = (element) => {
+    if (!element) return [255, 255, 255];
+    if (!grounds.has(element)) {
+      grounds.set(element, over(parts(getComputedStyle(element).backgroundColor), behind(element.parentElement)));
+    }
+    return grounds.get(element);
+  };
+  const found = {};
+  for (const element of document.querySelectorAll("body *:not(script):not(noscript):not(style):not(option)")) {
+    const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+    if (!own || element.tagName === "title" || element.disabled) continue;
+    if (!element.checkVisibility({ visibilityProperty: true, opacityProperty: true })) continue;
+    const style = getComputedStyle(element);
+    const ground = behind(element);
+    const ink = over(parts(element.ownerSVGElement ? style.fill : style.color), ground);
+    const inks = [light(ink), light(ground)];
+    const ratio = (Math.max(...inks) + 0.05) / (Math.min(...inks) + 0.05);
+    const size = parseFloat(style.fontSize);
+    const large = size >= 24 || (size >= 18.66 && Number(style.fontWeight) >= 700);
+    const name = `${element.tagName} ${element.getAttribute("class") ?? ""}`;
+    if (ratio < (found[name]?.[0] ?? 22)) found[name] = [ratio, large ? 3 : 4.5];
+  }
+  return found;
+})()
+"""
 KEYS = {"Tab": 9, "Enter": 13, " ": 32}
 
 
@@ -87,13 +133,13 @@ class Browser:
         return json.loads(message)
 
     def open(self, path, *, width=1280, scheme="light", script=True):
-        """Show a file, and forget what happened before."""
+        """Show a file, or what an address has, and forget what happened before."""
         self.send("Page.navigate", url="about:blank")
         self.send("Emulation.setScriptExecutionDisabled", value=not script)
         self.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         self.send("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 600)
         self.events.clear()
-        self.send("Page.navigate", url=path.as_uri())
+        self.send("Page.navigate", url=path if isinstance(path, str) else path.as_uri())
         deadline = time.monotonic() + self.seconds
         while not self.happened("Page.loadEventFired"):
             self.events.append(self._next(deadline))
@@ -108,10 +154,15 @@ class Browser:
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
-    def press(self, key):
+    def press(self, key, *, control=False):
         """Press a key, as a hand would."""
-        text = {"Enter": "\r", " ": " "}.get(key, "")
-        shared = {"key": key, "code": "Space" if key == " " else key, "windowsVirtualKeyCode": KEYS[key]}
+        text = "" if control else {"Enter": "\r", " ": " "}.get(key, "")
+        shared = {
+            "modifiers": 2 if control else 0,
+            "key": key,
+            "code": "Space" if key == " " else key,
+            "windowsVirtualKeyCode": KEYS[key],
+        }
         self.send("Input.dispatchKeyEvent", type="keyDown", **shared, **({"text": text} if text else {}))
         self.send("Input.dispatchKeyEvent", type="keyUp", **shared)
 
@@ -120,6 +171,10 @@ class Browser:
         for letter in text:
             self.send("Input.dispatchKeyEvent", type="keyDown", text=letter, key=letter)
             self.send("Input.dispatchKeyEvent", type="keyUp", key=letter)
+
+    def contrasts(self):
+        """Return, for each kind of element whose text is shown, the least contrast of a text, and what that one has to have."""
+        return self.run(CONTRASTS)
 
     def troubles(self):
         """Return the errors on the console, the exceptions, and what the page was not allowed to do."""

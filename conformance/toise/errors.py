@@ -6,7 +6,7 @@ TEXT = 200
 
 
 class Unsupported(Exception):  # noqa: N818 - the name that backends raise, as NotImplementedError has one
-    """Raised by a backend for a call outside the domain that it implements."""
+    """Raised by a backend for a call outside the domain that it implements: it is counted, and is no failure."""
 
 
 class TargetError(Exception):

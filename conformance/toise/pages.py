@@ -37,7 +37,9 @@ def page(id: str) -> str:
 
 def of(row: Row) -> list[str]:
     """Return where the requirement of a row is explained; nothing if the row is of another specification and that one is gone."""
-    return [page(row.requirement)] if row.requirement in toise_spec.requirements() else []
+    if row.requirement not in toise_spec.requirements():
+        return []
+    return [page(row.requirement) if site() else f"{page(row.requirement)} (toise explain {row.requirement})"]
 
 
 def address(id: str) -> str:

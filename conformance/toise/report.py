@@ -177,7 +177,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The worst outcome among the rows of one requirement."""
+    """The worst outcome among the rows of one requirement.
+
+    outcome   the worst of those that the selection kept
+    rows      one for each operation, dtype and device
+    """
 
     outcome: str
     rows: tuple[Row, ...]
@@ -190,7 +194,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Report:
-    """All that a run found out about one target."""
+    """All that a run found out about one target; `str` of it says what failed, or that nothing did."""
 
     target: str
     declarations: dict[str, Any]

@@ -232,7 +232,9 @@ def failure_text(row: Row, specification: str = toise_spec.VERSION) -> str:
     pairs += [(f"{name}, other call", part) for name, part in (shown.other_call or {}).items()]
     pairs.append(("because", shown.message))
     if isinstance(shown.got, list):
-        pairs += [("got", shown.got), ("other gave" if two else "required", shown.required)]
+        pairs.append(("got", shown.got))
+        if shown.required is not None:  # where NaN is required, there are no numbers to show
+            pairs.append(("other gave" if two else "required", shown.required))
     if shown.error_in_radii is not None:
         unit = "times what chance allows" if shown.kind == "frequency" else "radii"
         pairs.append(("error", f"{float(shown.error_in_radii):.3g} {unit}"))

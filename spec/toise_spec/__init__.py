@@ -51,7 +51,23 @@ class SpecError(Exception):
 
 @dataclass(frozen=True)
 class Requirement:
-    """One numbered requirement: a level, one testable sentence, and what surrounds it."""
+    """One numbered requirement: a level, one testable sentence, and what surrounds it, as Markdown.
+
+        >>> item = requirement("LN-3")
+        >>> item.slug, item.prefix, item.number
+        ('layer_norm', 'LN', 3)
+
+    id          never used again once given
+    slug        the page that holds it
+    level       "MUST", "SHOULD" or "MAY"
+    sentence    what has to hold
+    why         what it is good for
+    right       an example that keeps it
+    wrong       an example that breaks it
+    exceptions  where it does not hold
+    source      who says so
+    since       the version of the specification that brought it
+    """
 
     id: str
     slug: str
@@ -76,7 +92,11 @@ class Requirement:
 
 
 def requirement(id: str) -> Requirement:
-    """Return the requirement of that id.  Raises SpecError if the specification has none."""
+    """Return the requirement of that id.  Raises SpecError if the specification has none.
+
+    >>> requirement("LN-3").sentence
+    '`eps` is added to the variance, inside the square root.'
+    """
     known = requirements()
     if id not in known:
         near = difflib.get_close_matches(id.upper(), known, n=3)
@@ -87,12 +107,20 @@ def requirement(id: str) -> Requirement:
 
 @functools.cache
 def requirements() -> Mapping[str, Requirement]:
-    """Return every requirement by id, in the order of the pages' names and of the numbers."""
+    """Return every requirement by id, in the order of the pages' names and of the numbers.
+
+    >>> [id for id in requirements() if id.startswith("RES-")][:3]
+    ['RES-1', 'RES-2', 'RES-3']
+    """
     return parse({name: page(name) for name in _page_names()})
 
 
 def page(slug: str) -> str:
-    """Return the Markdown text of one page, for example "layer_norm" or "notation"."""
+    """Return the Markdown text of one page, for example "layer_norm" or "notation".  Raises SpecError if there is none.
+
+    >>> page("layer_norm").splitlines()[0]
+    '# Layer normalisation'
+    """
     if slug not in _page_names():
         raise SpecError(f"the specification has no page {slug!r}; it has {', '.join(_page_names())}")
     return (resources.files(__name__) / f"{slug}.md").read_text(encoding="utf-8")
