@@ -11,21 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import latex2mathml.converter
+import notebooks
+import running
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.utils import get_relative_url
+from spec_cells import with_proof
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.pages import Page
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))  # the cells of the pages import what stands beside this file
-
-import notebooks  # noqa: E402
-import running  # noqa: E402
-from spec_cells import with_proof  # noqa: E402
-
 SPEC = HERE.parent / "spec" / "toise_spec"
 
 _MATH = re.compile(r'<(?P<tag>span|div) class="arithmatex">\\[(\[](?P<latex>.*?)\\[)\]]</(?P=tag)>', re.DOTALL)
@@ -37,7 +34,8 @@ _LOADED = re.compile(r"""<(?:script|link(?!.*canonical)|img|iframe|source)\b[^>]
 
 
 def on_config(config: MkDocsConfig) -> None:
-    """Let cells speak the language of the pages, and take the fences that readers may edit."""
+    """Let cells import what stands beside this file, in the language of the pages, and take the fences that readers may edit."""
+    sys.path.insert(0, str(HERE))  # MkDocs has it there only while it loads this file
     os.environ["TOISE_SITE_LANGUAGE"] = Path(config.docs_dir).name
     fence = {"name": "python", "class": "try", "validator": running.is_editable, "format": running.cell}
     config.mdx_configs["pymdownx.superfences"]["custom_fences"].append(fence)  # the last one that fits takes a fence
