@@ -73,6 +73,8 @@ def faults(session: nox.Session) -> None:
     session.install(*PINNED, ".[test]")
     results = ROOT / "docs" / "results" / "kill_matrix.json"
     session.run("toise", "faults", "--run", "-n", "2", "--seed", "0", "--json", str(results))
+    inputs = ROOT / "docs" / "results" / "counterexamples.json"
+    session.run("python", str(ROOT / "benchmarks" / "counterexamples.py"), "-n", "2", "--json", str(inputs))
     session.run("pytest", "-n", "2", "tests/test_faults.py", "-k", "breaks_every_requirement", "--fault-seed", "1")
     session.run("python", str(ROOT / "benchmarks" / "correct.py"), "--seeds", "20", "-n", "2")
 
@@ -114,12 +116,12 @@ def pages(session: nox.Session) -> None:
 @nox.session(default=False)
 def site(session: nox.Session) -> None:
     """Build the site into `site/` with Python for its pages, and try that in a browser: takes npm, the network and Chromium."""
-    session.install(*PINNED, ".[docs]")
+    session.install(*PINNED, ".[docs,torch,jax]")  # so that the guides show what these print
     fetched = ROOT / ".cache" / "vendored"
     session.run("python", str(ROOT / "docs" / "vendor.py"), str(fetched))
     session.env.update(NO_MKDOCS_2_WARNING="1", TOISE_SITE_VENDORED=str(fetched), TOISE_SITE=str(ROOT / "site"))
     session.run("mkdocs", "build", "--strict")
-    session.run("pytest", "tests/test_in_page.py", *session.posargs)
+    session.run("pytest", "-n", "2", "tests/test_site.py", "tests/test_in_page.py", *session.posargs)
 
 
 @nox.session

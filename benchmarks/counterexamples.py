@@ -7,6 +7,7 @@ float32, at the standard budget, with seed 0.  The museum of bugs shows what tha
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import sys
 from concurrent.futures import ProcessPoolExecutor
@@ -16,27 +17,30 @@ from pathlib import Path
 from toise import engine
 from toise.faults import catalogue
 from toise.faults.matrix import backend_of
+from toise.files import digest_of
 from toise.quiet import quiet
 from toise.terminal import failure_text
 
 SEED = 0
 
 
+def digest(slug: str) -> str:
+    """Return what tells whether a fault was edited."""
+    return digest_of(inspect.getsource(catalogue()[slug].function))
+
+
 def revealed(slug: str) -> dict[str, str]:
-    """Return the first requirement that a fault breaks, of those that it declares, and what is printed of that; none: empty."""
-    fault = catalogue()[slug]
+    """Return the first requirement that a fault breaks, of those that it declares, and what is printed of that, if it does."""
+    fault, found = catalogue()[slug], {"source": digest(slug)}
     backend = backend_of(slug, seed=SEED)
     with quiet():
         for id in fault.fails:
             row = engine.judge(engine.property_of(id), backend, fault.operation, seed=SEED)
             if row.counterexample:
-                lines = failure_text(row).splitlines()
                 # How to see it again names the object that was judged, which no reader has; the page is one click away.
-                return {
-                    "requirement": id,
-                    "text": "\n".join(line for line in lines if not line.startswith(("  again ", "  page "))),
-                }
-    return {}
+                told = [line for line in failure_text(row).splitlines() if not line.startswith(("  again ", "  page "))]
+                return {**found, "requirement": id, "text": "\n".join(told)}
+    return found
 
 
 def main() -> None:
@@ -54,7 +58,7 @@ def main() -> None:
             print(f"\r{at}/{len(slugs)} {slug:<60}", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     arguments.json.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    silent = [slug for slug, shown in found.items() if not shown]
+    silent = [slug for slug, shown in found.items() if "text" not in shown]
     print(f"{len(found) - len(silent)} of {len(found)} faults are revealed; not: {', '.join(silent) or 'none'}")
 
 

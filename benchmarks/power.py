@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 TOISE, ANY = "Toise", "any of the others"
+LATE = "late"  # what the catalogue calls the faults that were written after the suite's inputs had been chosen
 
 
 @dataclass
@@ -49,7 +50,7 @@ class Verdicts:
 
 
 def prepare() -> None:
-    """One thread for each process: what is timed is the work, not the wait for the others."""
+    """One thread for each process: what is timed is its work, not the wait for the others."""
     import torch
 
     torch.set_num_threads(1)
@@ -70,10 +71,10 @@ def judge_fault(slug: str, seed: int) -> Verdicts:
     fault = faults.catalogue()[slug]
     found = Verdicts(slug, fault.concept, seed, fault=True)
     by_rivals(found, fault.target, fault.operation)
-    start = time.perf_counter()
+    start = time.process_time()
     with quiet():
         found.rejects[TOISE] = any(trial.failures for trial in trials(slug, seed=seed))
-    found.seconds[TOISE] = time.perf_counter() - start
+    found.seconds[TOISE] = time.process_time() - start
     return found
 
 
@@ -86,10 +87,10 @@ def judge_right(name: str, operation: str, seed: int, *, suite: bool) -> Verdict
     found = Verdicts(name, operation, seed, fault=False)
     by_rivals(found, lambda: CORRECT[name], operation)
     if suite:
-        start = time.perf_counter()
+        start = time.process_time()
         report = toise.verify(CORRECT[name], operations=[operation], dtypes=["float32"], seed=seed)
         found.rejects[TOISE] = any(row.outcome in BROKEN for row in report.results)
-        found.seconds[TOISE] = time.perf_counter() - start
+        found.seconds[TOISE] = time.process_time() - start
     return found
 
 
@@ -99,9 +100,9 @@ def by_rivals(found: Verdicts, target: Callable[[], object], operation: str) -> 
 
     for name, check in RIVALS.items():
         one = candidate(target(), operation)
-        start = time.perf_counter()
+        start = time.process_time()
         found.rejects[name] = rejects(check, one, found.seed)
-        found.seconds[name] = time.perf_counter() - start
+        found.seconds[name] = time.process_time() - start
     found.rejects[ANY] = any(found.rejects.values())
 
 
@@ -132,9 +133,12 @@ class Race:
         names = [name for name in self.faults()[0].rejects if name not in (TOISE, ANY)]
         return [TOISE, *names, ANY]
 
-    def faults(self, concept: str | None = None) -> list[Verdicts]:
-        """Return the verdicts on faults, of one concept or of all."""
-        return [each for each in self.verdicts if each.fault and concept in (None, each.group)]
+    def faults(self, group: str | None = None) -> list[Verdicts]:
+        """Return the verdicts on faults: of one concept, of the late ones, or of all."""
+        from toise.faults import is_late
+
+        found = [each for each in self.verdicts if each.fault]
+        return [each for each in found if group in (None, each.group) or (group == LATE and is_late(each.name))]
 
     def right(self) -> list[Verdicts]:
         """Return the verdicts on right implementations."""
@@ -144,9 +148,9 @@ class Race:
         """Return the concepts, in the order of the catalogue."""
         return list(dict.fromkeys(each.group for each in self.faults()))
 
-    def killed(self, check: str, concept: str | None = None) -> tuple[int, int]:
-        """Return how many faults a check rejects, and of how many."""
-        chosen = self.faults(concept)
+    def killed(self, check: str, group: str | None = None) -> tuple[int, int]:
+        """Return how many faults a check rejects, and of how many: of one concept, of the late ones, or of all."""
+        chosen = self.faults(group)
         return sum(each.rejects[check] for each in chosen), len(chosen)
 
     def alarms(self, check: str) -> tuple[int, int]:
@@ -178,11 +182,11 @@ class Race:
         return [(*key, seeds) for key, seeds in found.items()]
 
     def rows(self) -> list[list[str]]:
-        """Return the table of the faults that are rejected, by concept, and in all."""
+        """Return the table of the faults that are rejected: by concept, in all, and the late ones among them."""
         rows = []
-        for concept in (*self.concepts(), None):
-            counts = [self.killed(check, concept) for check in self.checks]
-            rows.append([(concept or "all").replace("_", " "), str(counts[0][1]), *map(_share, counts)])
+        for group in (*self.concepts(), None, LATE):
+            counts = [self.killed(check, group) for check in self.checks]
+            rows.append([(group or "all").replace("_", " "), str(counts[0][1]), *map(_share, counts)])
         return rows
 
     def more(self) -> list[list[str]]:
@@ -214,10 +218,12 @@ def show(found: Race) -> None:
     for at, column in enumerate(["", "faults", *found.checks]):
         table.add_column(column, justify="right" if at else "left", no_wrap=not at, overflow="fold")
     rows = found.rows()
-    for row in rows[:-1]:
+    *concepts, whole, late = rows
+    for row in concepts:
         table.add_row(*row)
     table.add_section()
-    table.add_row(*rows[-1], style="bold")
+    table.add_row(*whole, style="bold")
+    table.add_row(*late)
     for row in found.more():
         table.add_row(*row)
     console = Console(width=None if sys.stdout.isatty() else 150)
@@ -242,6 +248,8 @@ def remarks(found: Race) -> list[str]:
 def _share(counts: tuple[int, int]) -> str:
     """Return a share in per cent, rounded to the nearest; all but a few is not 100 %."""
     part, whole = counts
+    if not whole:
+        return ""
     return f"{100 if part == whole else min(99, round(100 * part / whole))} %"
 
 
@@ -264,7 +272,8 @@ def as_markdown(found: Race, about: dict[str, Any]) -> str:
         *(_line(row) for row in (header, ["---", *["--:"] * (len(header) - 1)], *found.rows(), *found.more())),
         "",
         f"The last lines are false alarms on {len(names)} right implementations ({', '.join(f'`{name}`' for name in names)}),",
-        f"each operation at {seeds} seed{'s' * (seeds > 1)}, and the median seconds of a verdict in one process with one thread.",
+        f"each operation at {seeds} seed{'s' * (seeds > 1)}, and the median seconds of a verdict:",
+        "those that its process, which has one thread, was at work.",
         "",
         *(f"- {line}" for line in remarks(found)),
         "",
@@ -286,45 +295,6 @@ def as_markdown(found: Race, about: dict[str, Any]) -> str:
 
 def _line(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
-
-
-def plot(found: Race, path: Path) -> None:
-    """Draw a bar for each check, the share of the faults that it rejects, and beside it the false alarms."""
-    import matplotlib as mpl
-
-    mpl.use("agg")
-    from matplotlib import pyplot as plt
-
-    plt.rcParams.update({"font.size": 11, "font.family": "DejaVu Sans"})
-    checks = found.checks[::-1]
-    figure, axes = plt.subplots(figsize=(5.2, 0.62 * len(checks) + 1.1), dpi=200)
-    for at, check in enumerate(checks):
-        killed, of = found.killed(check)
-        share = 100 * killed / of
-        axes.barh(at, share, height=0.62, color="#1b3a57" if check == TOISE else "#a9b8c6", zorder=2)
-        inside = share > 22
-        axes.text(
-            share - 1.5 if inside else share + 1.5,
-            at,
-            _share((killed, of)),
-            va="center",
-            ha="right" if inside else "left",
-            color="white" if check == TOISE and inside else "black",
-            fontweight="bold",
-            zorder=4,
-        )
-        wrong, tried = found.alarms(check)
-        axes.text(104, at, f"{wrong} of {tried}", va="center", ha="left", fontsize=10)
-    axes.text(104, len(checks) - 0.42, "false\nalarms", va="bottom", ha="left", fontsize=10)
-    axes.set_yticks(range(len(checks)), checks)
-    axes.set_xlim(0, 100)
-    axes.set_xticks(range(0, 101, 25), [f"{x} %" for x in range(0, 101, 25)])
-    axes.set_title(f"Of {len(found.faults())} faults, rejected", loc="left", fontsize=12)
-    axes.grid(axis="x", color="#d8d8d8", linewidth=0.8, zorder=0)
-    axes.tick_params(length=0)
-    for side in ("top", "right", "left", "bottom"):
-        axes.spines[side].set_visible(False)
-    figure.savefig(path, bbox_inches="tight", facecolor="white")
 
 
 def versions() -> str:
@@ -357,8 +327,6 @@ def main() -> None:
     if given.json:
         whole = {**about, "verdicts": [asdict(each) for each in found.verdicts]}
         Path(given.json).write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
-    if given.plot:
-        plot(found, Path(given.plot))
     if given.markdown:
         Path(given.markdown).write_text(as_markdown(found, about), encoding="utf-8")
 
@@ -374,7 +342,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--faults", type=int, default=sys.maxsize, help="at most so many, drawn at random")
     parser.add_argument("--json", metavar="FILE")
     parser.add_argument("--markdown", metavar="FILE")
-    parser.add_argument("--plot", metavar="FILE")
     return parser.parse_args()
 
 

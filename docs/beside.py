@@ -10,7 +10,6 @@ import re
 import sys
 from collections import Counter
 from dataclasses import dataclass, replace
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from twins import Twin, twins
@@ -64,19 +63,10 @@ def closest(fault: Fault) -> Twin:
     Raises LookupError if there is none for the operation.
     """
     wrong = text_of_fault(fault)
-    candidates = [
-        (tokens_apart(wrong.tokens, text_of_twin(twin).tokens), at, twin)
-        for at, twin in enumerate(twins().values())
-        if twin.operation == fault.operation and speaks_of_the_same(twin, fault)
-    ]
+    candidates = [twin for twin in twins().values() if twin.operation == fault.operation and speaks_of_the_same(twin, fault)]
     if not candidates:
         raise LookupError(f"no twin for {fault.operation}")
-    found: list[tuple[int, int, Twin]] = []
-    for least_possible, at, twin in sorted(candidates, key=itemgetter(0, 1)):
-        if found and least_possible > min(found, key=itemgetter(0))[0]:
-            break
-        found.append((distance(wrong, text_of_twin(twin)), at, twin))
-    return min(found, key=itemgetter(0, 1))[2]
+    return min(candidates, key=lambda twin: distance(wrong, text_of_twin(twin)))
 
 
 def speaks_of_the_same(twin: Twin, fault: Fault) -> bool:
@@ -130,11 +120,6 @@ class Text:
     lines: tuple[str, ...]
     compared: dict[int, str]
     parameters: Counter[str]
-
-    @functools.cached_property
-    def tokens(self) -> Counter[str]:
-        """How often each token is in what is compared, and in the parameters."""
-        return Counter(token for line in self.compared.values() for token in TOKEN.findall(line)) + self.parameters
 
 
 def text_of_fault(fault: Fault) -> Text:

@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import re
-import shlex
-import statistics
-import subprocess
-import sys
-import tempfile
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from html import escape
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
@@ -20,9 +14,9 @@ import toise_spec
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from toise import engine
-from toise.isolation.remote import SEEN_IN_PART, UNSEEN
 from toise.operations import OPERATIONS
 from toise.terminal import failure_text
+from words import say
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
@@ -32,6 +26,21 @@ if TYPE_CHECKING:
 BEFORE, AFTER = "#546e7a", "#c84b00"  # a blue grey and an orange that are dark enough for words, the same on every page
 QUIET, FAINT = "#757575", "#cfd8dc"  # what is not spoken of yet, and lines
 mpl.rcParams["svg.hashsalt"] = "toise"  # the same figure gives the same bytes
+
+
+def target(id: str) -> str:
+    """Return the address of a requirement."""
+    return f"/spec/{toise_spec.requirement(id).slug}.md#{id}"
+
+
+def link(id: str) -> str:
+    """Return a link to a requirement."""
+    return f"[{id}]({target(id)})"
+
+
+def title(slug: str) -> str:
+    """Return the title of a page of the specification."""
+    return toise_spec.page(slug).splitlines()[0].removeprefix("# ")
 
 
 def formulas(slug: str) -> str:
@@ -45,7 +54,7 @@ def must_do(slug: str) -> str:
     """Return the requirements of a page as a list, each with its reason and the name of its test."""
     tests = {prop.id: prop.name for prop in engine.properties()}
     return "\n".join(
-        f"- **[{item.id}](/spec/{slug}.md#{item.id})** {item.sentence}<br>\n  *{item.why}*<br>\n  `{tests[item.id]}`"
+        f"- **{link(item.id)}** {item.sentence}<br>\n  *{item.why}*<br>\n  `{tests[item.id]}`"
         for item in toise_spec.requirements().values()
         if item.slug == slug
     )
@@ -57,102 +66,14 @@ def verdicts(report: Report, id: str) -> str:
     outcomes: dict[str, list[str]] = {}
     for each, verdict in report.requirements.items():
         if any(OPERATIONS[row.operation].concept == slug and not row.excluded for row in verdict.rows):
-            page = toise_spec.requirement(each).slug
-            outcomes.setdefault(verdict.outcome, []).append(f"[{each}](/spec/{page}.md#{each})")
+            outcomes.setdefault(verdict.outcome, []).append(link(each))
     (told,) = (row for row in report.requirements[id].rows if row.counterexample)
     return "\n".join(
         [
             *(f"- **{outcome}**: {', '.join(links)}" for outcome, links in sorted(outcomes.items())),
-            f"\nThe smallest input found that breaks {id}:\n\n```text\n{failure_text(told)}\n```",
+            f"\n{say('learn.smallest', id=id)}\n\n```text\n{failure_text(told)}\n```",
         ]
     )
-
-
-def kill_rates() -> str:
-    """Return how many faults of each concept were killed in the run that is kept beside the pages, the late ones apart."""
-    faults = _matrix()
-    lines = ["| concept | faults, not late | killed | late faults | killed, late |", "|---|---|---|---|---|"]
-    for concept in (*dict.fromkeys(slug.partition(".")[0] for slug in faults), "all"):
-        cells = []
-        for late in (False, True):
-            found = [each for slug, each in faults.items() if concept in ("all", slug.partition(".")[0]) and each["late"] == late]
-            killed = sum(bool(set(each["declared"]) & set(each["broken"])) for each in found)
-            cells += [str(len(found)), f"{killed} ({killed / len(found):.1%})" if found else ""]
-        lines.append(f"| {concept.replace('_', ' ')} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def inputs_to_a_kill() -> str:
-    """Return how many inputs each requirement needs until a fault that it breaks is broken."""
-    taken: dict[str, list[int]] = {}
-    for each in _matrix().values():
-        for id, count in each["broken"].items():
-            taken.setdefault(id, []).append(count)
-    rows = [(id, taken[id]) for id in toise_spec.requirements() if id in taken]
-    every = [count for _, counts in rows for count in counts]
-    lines = [
-        f"A fault is broken after {statistics.median(every):g} inputs at the median, and after {max(every)} at worst.\n",
-        "<details markdown><summary>For each requirement</summary>\n",
-        "| requirement | faults that it breaks | inputs, median | worst |\n|---|---|---|---|",
-        *(
-            f"| [{id}](/spec/{toise_spec.requirement(id).slug}.md#{id}) "
-            f"| {len(counts)} | {statistics.median(counts):g} | {max(counts)} |"
-            for id, counts in rows
-        ),
-        "\n</details>",
-    ]
-    return "\n".join(lines)
-
-
-def _matrix() -> dict[str, Any]:
-    """Return the faults of the run that is kept beside the pages."""
-    matrix: dict[str, Any] = json.loads((Path(__file__).parent / "results" / "kill_matrix.json").read_text(encoding="utf-8"))
-    found: dict[str, Any] = matrix["faults"]
-    return found
-
-
-CRASHES = '''"""A backend that ends its process: it takes an eps of 0 for a pointer to nothing."""
-
-import ctypes
-
-import numpy as np
-
-
-def layer_norm(x, gamma, beta, *, eps=1e-5):
-    if eps == 0:
-        ctypes.string_at(0)
-    centred = x - x.mean(-1, keepdims=True)
-    return gamma * centred / np.sqrt(x.var(-1, keepdims=True) + eps) + beta
-'''
-
-
-def crash(select: str) -> str:
-    """Return a backend that crashes, and what the command prints about it in a process of its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "kernel.py").write_text(CRASHES, encoding="utf-8")
-        told = printed(f"check kernel.py --isolate -k {shlex.quote(select)}", Path(folder))
-    return f"```python\n{CRASHES.strip()}\n```\n\n{told}"
-
-
-def printed(arguments: str, folder: Path = Path(__file__).parent.parent) -> str:
-    """Return a command and what it prints, in a folder, whose own place is left out."""
-    command = [sys.executable if part == "python" else part for part in shlex.split(arguments)]
-    done = subprocess.run(  # noqa: S603 - the command that a page shows
-        [sys.executable, "-m", "toise", *command], cwd=folder, capture_output=True, text=True, check=False
-    )
-    lines = [line.rstrip() for line in (done.stdout + done.stderr).replace(f"{folder.resolve()}/", "").splitlines()]
-    return "\n".join(["```console", f"$ toise {arguments}", *lines, "```"])
-
-
-def unseen() -> str:
-    """Return the requirements that cannot be judged over a pipe, and those that are judged in part, as a table."""
-    kinds = (("NOT PROVIDED", UNSEEN), ("in part", SEEN_IN_PART))
-    whole: dict[tuple[str, str], list[str]] = {}
-    for outcome, reasons in kinds:
-        for id, reason in reasons.items():
-            whole.setdefault((reason, outcome), []).append(f"[{id}](/spec/{toise_spec.requirement(id).slug}.md#{id})")
-    lines = ["| what nobody sees over a pipe | requirements | outcome |", "|---|---|---|"]
-    return "\n".join([*lines, *(f"| {reason} | {', '.join(ids)} | {outcome} |" for (reason, outcome), ids in whole.items())])
 
 
 def show(value: np.typing.ArrayLike, form: str = ".4g") -> str:
@@ -164,33 +85,34 @@ def before_after(before: np.ndarray, after: np.ndarray, shown: Container[int], s
     """Return a figure of `[tokens, features]`, a number line for each token, the rows `shown` in colour; `sentence` says it."""
     figure = Figure(figsize=(8, 0.9 + 0.45 * len(before)), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for axes, rows, colour, title in ((left, before, BEFORE, "before"), (right, after, AFTER, "after")):
+    for axes, rows, colour, title in ((left, before, BEFORE, say("learn.before")), (right, after, AFTER, say("learn.after"))):
         for height, row in enumerate(rows):
             axes.axhline(height, color=FAINT, linewidth=1, zorder=0)
             spoken_of = {"color": colour, "alpha": 0.8} if height in shown else {"color": QUIET, "fillstyle": "none"}
             axes.plot(row, [height] * len(row), "o", markersize=7, **spoken_of)
             axes.plot(row.mean(), height, "|", color="black" if height in shown else QUIET, markersize=14)
         axes.set_title(title, loc="left", color=colour, fontweight="bold")
-        axes.set_yticks(range(len(rows)), [f"token {index}" for index in range(len(rows))])
+        axes.set_yticks(range(len(rows)), _labels(say("learn.token"), len(rows)))
         axes.invert_yaxis()
         axes.margins(x=0.08, y=0.5 / len(rows))
         axes.spines[["left", "right", "top"]].set_visible(False)
         axes.tick_params(left=False)
-    return _image(figure, sentence)
+    return image(figure, sentence)
 
 
 def grids(
     panels: Mapping[str, tuple[np.ndarray, str]],
     shown: Container[int],
     sentence: str,
-    names: tuple[str | Sequence[str], str | Sequence[str]] = ("query", "key"),
+    names: tuple[str | Sequence[str], str | Sequence[str]] | None = None,
 ) -> str:
     """Return a figure of arrays `[queries, keys]` side by side, the rows `shown` in colour; `sentence` says it.
 
     panels   by title, an array and its colour: numbers are written out and shaded, from the least to the greatest,
              a truth value is a shaded field with a dot in it, and what is False or 0 stays empty
-    names    of a row and of a column: a word, which is numbered, or a word for each
+    names    of a row and of a column: a word, which is numbered, or a word for each; a query and a key if not given
     """
+    of_rows, of_columns = names or (say("learn.query"), say("learn.key"))
     tallest = max(len(array) for array, _ in panels.values())
     figure = Figure(figsize=(8, 1.2 + 0.5 * tallest), layout="constrained")
     (row_of_axes,) = figure.subplots(1, len(panels), width_ratios=[array.shape[1] for array, _ in panels.values()], squeeze=False)
@@ -203,12 +125,12 @@ def grids(
             axes.text(key, query, text, ha="center", va="center", fontsize=9, color="black" if query in shown else QUIET)
         axes.set_title(title, loc="left", color=colour, fontweight="bold")
         axes.xaxis.tick_top()
-        axes.set_xticks(range(array.shape[1]), _labels(names[1], array.shape[1]), rotation=90)
-        axes.set_yticks(range(len(array)), _labels(names[0], len(array)))
+        axes.set_xticks(range(array.shape[1]), _labels(of_columns, array.shape[1]), rotation=90)
+        axes.set_yticks(range(len(array)), _labels(of_rows, len(array)))
         axes.set(xlim=(-0.5, array.shape[1] - 0.5), ylim=(tallest - 0.5, -0.5), aspect="equal")
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0, labelsize=8)
-    return _image(figure, sentence)
+    return image(figure, sentence)
 
 
 def _labels(names: str | Sequence[str], count: int) -> list[str]:
@@ -237,7 +159,7 @@ def texts(rows: Sequence[tuple[str, Sequence[tuple[str, str]]]], sentence: str) 
             axes.text(place, height, word, ha="center", va="center", fontsize=8, color=look["color"], bbox=box)
     axes.set(xlim=(-2, longest - 0.4), ylim=(len(rows) - 0.5, -0.5))
     axes.axis("off")
-    return _image(figure, sentence)
+    return image(figure, sentence)
 
 
 def bands(rows: Sequence[tuple[str, Sequence[float], float, float, float]], sentence: str) -> str:
@@ -256,12 +178,12 @@ def bands(rows: Sequence[tuple[str, Sequence[float], float, float, float]], sent
     axes.invert_yaxis()
     axes.spines[["left", "right", "top"]].set_visible(False)
     axes.tick_params(left=False)
-    return _image(figure, sentence)
+    return image(figure, sentence)
 
 
-def _image(figure: Figure, sentence: str) -> str:
+def image(figure: Figure, sentence: str) -> str:
     """Return a figure as an element that needs nothing else; `sentence` is read out where it cannot be seen."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True, bbox_inches="tight")
     picture = base64.b64encode(buffer.getvalue()).decode()
-    return f'<div class="figure"><img alt="{sentence}" src="data:image/svg+xml;base64,{picture}"></div>'
+    return f'<div class="figure"><img alt="{escape(sentence)}" src="data:image/svg+xml;base64,{picture}"></div>'

@@ -17,11 +17,12 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import toise_spec
 import yaml
+from cells import link, title
 from toise.declarations import CHOICES, TRAITS
 from toise.formats import FORMS
 from toise.inputs import USUAL
+from toise.isolation.remote import SEEN_IN_PART, UNSEEN
 from toise.operations import OPERATIONS
 from words import say
 
@@ -29,25 +30,29 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ROOT = Path(__file__).parent.parent
-PAGES = Path(toise_spec.__file__).parent.as_uri()  # where the specification lies on the machine that builds the site
 
 
 class Room:
-    """An empty folder with files of `examples` in it, as a reader would have it; what one command leaves, the next one finds."""
+    """An empty folder with files of `examples` in it, as a reader would have it; what one command leaves, the next one finds.
 
-    def __init__(self, *files: str) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="toise-"))
-        atexit.register(shutil.rmtree, self.folder, ignore_errors=True)
-        for file in files or ("ci/my_kernel.py",):
-            shutil.copy(ROOT / "examples" / file, self.folder)
+    Commands that are to run in a folder that is there already, such as ROOT, are given that, and no files.
+    """
+
+    def __init__(self, *files: str, folder: Path | None = None) -> None:
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="toise-"))
+        if folder is None:
+            atexit.register(shutil.rmtree, self.folder, ignore_errors=True)
+            for file in files or ("ci/my_kernel.py",):
+                shutil.copy(ROOT / "examples" / file, self.folder)
         self.lines: list[str] = []
 
     def run(self, command: str, status: int = 0, last: int | None = None, parts: Sequence[str] = ()) -> str:
         """Return a command and what it prints: all of it, its last lines, or the parts that begin like these.
 
+        The place of the folder, and the one where Toise is installed, are left out: another reader has others.
         Raises RuntimeError, so that the site is not built, where it ends with another exit status than the page says.
         """
-        program, *arguments = shlex.split(command)
+        program, *arguments = (sys.executable if part == "python" else part for part in shlex.split(command))
         ours = [sys.executable, "-m", "toise"] if program == "toise" else [program]
         narrow = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
         done = subprocess.run(  # noqa: S603 - a command of the page
@@ -61,7 +66,8 @@ class Room:
         )
         if done.returncode != status:
             raise RuntimeError(f"{command} ended with {done.returncode}, not {status}:\n{done.stdout}{done.stderr}")
-        printed = (done.stderr + done.stdout).replace(PAGES, "file:///.../toise_spec")
+        printed = re.sub(r"file://\S*/(toise_spec|toise)/", r"file:///.../\1/", done.stderr + done.stdout)
+        printed = printed.replace(f"{self.folder.resolve()}/", "")
         self.lines = lines = [line.rstrip() for line in printed.splitlines()]
         if last is not None and len(lines) > last:
             lines = ["...", *lines[-last:]]
@@ -126,17 +132,19 @@ class Room:
 def inputs() -> str:
     """Return the inputs and the outputs of the action as a table."""
     action = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
-    lines = ["| input | what it is | if it is not given |", "|---|---|---|"]
+    lines = [say("test.inputs"), "|---|---|---|"]
     for name, told in action["inputs"].items():
         lines.append(f"| `{name}` | {told['description'].strip()} | {told['default'] and '`' + told['default'] + '`'} |")
-    lines += ["", "| output | what it is |", "|---|---|"]
+    lines += ["", say("test.outputs"), "|---|---|"]
     lines += [f"| `{name}` | {told['description'].strip()} |" for name, told in action["outputs"].items()]
     return "\n".join(lines)
 
 
 def forms() -> str:
     """Return the forms of a report as a table."""
-    return "\n".join(["| `toise report` | gives |", "|---|---|", *(f"| `--{form}` | {what} |" for form, what in FORMS.items())])
+    return "\n".join(
+        [f"| `toise report` | {say('test.gives')} |", "|---|---|", *(f"| `--{form}` | {what} |" for form, what in FORMS.items())]
+    )
 
 
 def operations() -> str:
@@ -146,7 +154,7 @@ def operations() -> str:
     lines = [f"| {say('test.function')} | {say('test.specified')} |", "|---|---|"]
     for call, name in calls.items():
         concept = OPERATIONS[name].concept
-        lines.append(f"| `{call}` | [{_title(concept)}](/spec/{concept}.md) |")
+        lines.append(f"| `{call}` | [{title(concept)}](/spec/{concept}.md) |")
     return "\n".join(lines)
 
 
@@ -177,9 +185,14 @@ def traits() -> str:
     )
 
 
-def _title(slug: str) -> str:
-    """Return the title of a page of the specification."""
-    return toise_spec.page(slug).splitlines()[0].removeprefix("# ")
+def unseen() -> str:
+    """Return the requirements that cannot be judged over a pipe, and those that are judged in part, as a table."""
+    whole: dict[tuple[str, str], list[str]] = {}
+    for outcome, reasons in (("NOT PROVIDED", UNSEEN), (say("test.in_part"), SEEN_IN_PART)):
+        for id, reason in reasons.items():
+            whole.setdefault((reason, outcome), []).append(link(id))
+    lines = [say("test.unseen"), "|---|---|---|"]
+    return "\n".join([*lines, *(f"| {reason} | {', '.join(ids)} | {outcome} |" for (reason, outcome), ids in whole.items())])
 
 
 def _python(value: object, depth: int = 0) -> str:

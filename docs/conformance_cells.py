@@ -3,59 +3,55 @@
 from __future__ import annotations
 
 import itertools
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import toise_spec
+import kept
+from cells import link, title
 from toise.arrays import DTYPES
 from toise.backends import ADAPTERS
 from toise.overview import CONCEPTS, Cell, concept_of
+from words import say
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 
-from conformance import findings, places  # noqa: E402 - it stands beside the speed and the power
+from conformance import findings, places  # it stands beside the speed and the power
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-TITLES = {concept: concept.replace("_", " ") for concept in CONCEPTS}
-
 
 def backends() -> str:
     """Return the backends that have a name as a table, with what installs each."""
-    lines = ["| backend | what it calls | needs |", "|---|---|---|"]
+    lines = [say("results.backends"), "|---|---|---|"]
     for name, adapter in ADAPTERS.items():
         needs = ", ".join(f"{package} {least}" for package, least in adapter.packages.items())
-        extra = f"`pip install 'toise[{adapter.extra}]'` ({needs} or later)" if adapter.extra else ""
+        extra = f"`pip install 'toise[{adapter.extra}]'` ({say('results.or_later', needs=needs)})" if adapter.extra else ""
         lines.append(f"| `{name}` | {adapter.tells} | {extra} |")
     return "\n".join(lines)
 
 
 def conformance(device: str) -> str:
     """Return the published verdicts on one device: when and with what they were had, the matrix, and what was not there."""
-    results = json.loads((HERE / "results" / f"conformance_{device}.json").read_text(encoding="utf-8"))
+    results = kept.conformance(device)
     first = next(iter(results["backends"].values()))["environment"]
     date = max(each["date"] for each in results["backends"].values())
-    made = (
-        f"{date}, on {results['device']}, seed {results['seed']}. "
-        f"Toise {first['toise']}, specification {first['specification']}, Python {first['python']} on {first['platform']}, "
-        f"NumPy {first['numpy']}, Hypothesis {first['hypothesis']}."
-    )
     told = [
-        made,
+        say("results.made", date=date, device=results["device"], seed=results["seed"], **first),
         "",
-        "| backend | dtypes | " + " | ".join(TITLES.values()) + " |",
-        "|---|---|" + "---|" * len(TITLES),
+        f"{say('results.verdicts')} {' | '.join(map(title, CONCEPTS))} |",
+        "|---|---|" + "---|" * len(CONCEPTS),
     ]
     explained = _explained()
     for target, backend in results["backends"].items():
         version = f"{backend['name']} {backend['version']}".strip() + (" (smoke)" if backend["budget"] == "smoke" else "")
         for at, (dtypes, cells) in enumerate(_lines(target, backend, explained)):
             told.append(f"| {f'`{target}`<br>{version}' if at == 0 else ''} | {'<br>'.join(dtypes)} | {' | '.join(cells)} |")
-    told += ["", *(f"- `{target}` is not here: {reason}." for target, reason in results["unavailable"].items())]
+    told += [
+        "",
+        *(f"- {say('results.absent', target=target, reason=reason)}" for target, reason in results["unavailable"].items()),
+    ]
     return "\n".join(told)
 
 
@@ -100,25 +96,21 @@ def _finding(entry: dict[str, Any]) -> Iterator[str]:
     yield ""
     yield f"**{entry['library']} {entry['version']}.** {entry['why']}"
     yield ""
-    yield f"| input | {' '.join(entry['input'].split())} |"
+    yield f"| {say('results.input')} | {' '.join(entry['input'].split())} |"
     yield "|---|---|"
     for name in ("got", "required"):
-        yield f"| {name} | {' '.join(entry[name].split())} |"
+        yield f"| {say(f'results.{name}')} | {' '.join(entry[name].split())} |"
     for rows in entry["rows"]:
         targets = ", ".join(f"`{target}`" for target in rows["targets"])
-        requirements = ", ".join(_linked(id) for id in rows["requirements"])
+        requirements = ", ".join(map(link, rows["requirements"]))
         yield f"| {rows['outcome']} | {requirements} · `{rows['operation']}` · {', '.join(rows['dtypes'])} · {targets} |"
     if entry["declared"]:
-        yield f"| {'declared' if entry['rows'] else 'no row shows it'} | {entry['declared']} |"
-    known = f"<{entry['upstream']}>" if entry["upstream"] else "no report is known"
-    yield f"| reported | {known} |"
-    yield f"| checked | {' '.join(entry['checked'].split())} |"
+        yield f"| {say('results.declared' if entry['rows'] else 'results.no_row')} | {entry['declared']} |"
+    known = f"<{entry['upstream']}>" if entry["upstream"] else say("results.no_report")
+    yield f"| {say('results.reported')} | {known} |"
+    yield f"| {say('results.checked')} | {' '.join(entry['checked'].split())} |"
     yield ""
-    yield '??? example "The check, as it runs in the tests"'
+    yield f'??? example "{say("results.check")}"'
     yield "    ```python"
     yield from (f"    {line}".rstrip() for line in entry["code"].strip().splitlines())
     yield "    ```"
-
-
-def _linked(id: str) -> str:
-    return f"[{id}](/spec/{toise_spec.requirement(id).slug}.md#{id})"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from cells import AFTER, BEFORE
+from toise.overview import CONCEPTS
 from toise_reference import causal_mask
 from words import LANGUAGE, say
 
@@ -23,25 +24,14 @@ if TYPE_CHECKING:
 THIN = 'stroke="currentColor" stroke-opacity="0.4" stroke-width="0.8"'
 WIDTH = 360  # of a drawing: what a telephone shows without making it smaller
 MEET, ALONE, DATA = AFTER, BEFORE, ""  # where tokens meet, where each is by itself, and what is no step but an array
-CONCEPTS = (  # in reading order
-    "attention",
-    "multi_head_attention",
-    "feed_forward",
-    "layer_norm",
-    "residual",
-    "causal_mask",
-    "masked_language_model",
-    "autoregressive",
-)
 
 
-def drawing(height: float, parts: Sequence[str], sentence: str, *, width: float = WIDTH, enlarged: float = 1.25) -> str:
+def drawing(height: float, parts: Sequence[str], sentence: str, *, width: float = WIDTH) -> str:
     """Return parts as a picture that needs nothing else; `sentence` is read out where it cannot be seen."""
     role = "group" if any("<a " in part for part in parts) else "img"
     return (
         f'<div class="diagram"><svg role="{role}" aria-label="{escape(sentence)}" viewBox="0 0 {width:g} {height:g}" '
-        f'width="{enlarged * width:g}" style="display:block;margin:1.2em auto" '
-        f'font-size="13" fill="currentColor" stroke="none">{"".join(parts)}</svg></div>'
+        f'width="{1.25 * width:g}" font-size="13" fill="currentColor" stroke="none">{"".join(parts)}</svg></div>'
     )
 
 
@@ -117,17 +107,12 @@ def framed(x: float, y: float, width: float, height: float) -> str:
     return rectangle(x, y, width, height, f'fill="none" stroke="{AFTER}" stroke-width="2.2"')
 
 
-def link(target: str, part: str) -> str:
-    """Return a part of a drawing that leads to a page."""
-    return f'<a href="{target}">{part}</a>'
-
-
-def block(*, linked: bool = False) -> str:
-    """Return a block of a decoder: its stages one after the other from top to bottom, its heads side by side."""
+def block() -> str:
+    """Return a block of a decoder: its stages, which lead to their pages, from top to bottom, its heads side by side."""
     middle, left = 180, 44
 
     def stage(slug: str, *parts: str) -> str:
-        return link(f"{slug}.md", "".join(parts)) if linked else "".join(parts)
+        return f'<a href="{slug}.md">{"".join(parts)}</a>'
 
     heads = [
         box(middle, 147, 240, 94, "", ALONE),
@@ -428,8 +413,5 @@ def reading_order() -> str:
     for number, slug in enumerate(CONCEPTS, start=1):
         title, sentence = (pages / f"{slug}.md").read_text(encoding="utf-8").split("\n\n")[:2]
         name = f'<a href="{slug}.md"><strong>{escape(title.removeprefix("# "))}</strong></a>'
-        items.append(
-            f'<div style="display:flex;gap:1.2em;align-items:center;margin:.6em 0"><span style="flex:none">{drawn[slug]}</span>'
-            f"<span>{number}. {name}<br>{escape(sentence)}</span></div>"
-        )
+        items.append(f'<div class="step"><span>{drawn[slug]}</span><span>{number}. {name}<br>{escape(sentence)}</span></div>')
     return "\n".join(items)

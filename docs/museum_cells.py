@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections import Counter
 from html import escape
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import toise_spec
 from beside import beside, closest, helper_lines, helpers_in, text_of_fault
+from cells import link, title
+from kept import judged, revealed
 from toise import engine
 from toise.faults import CLASSIC, CONCEPTS, catalogue
+from toise.faults.matrix import SURVIVORS
 from words import say
 
 if TYPE_CHECKING:
@@ -20,11 +24,10 @@ if TYPE_CHECKING:
 
     from toise.faults import Fault
 
-RESULTS = Path(__file__).parent / "results"
 # So many faults of a concept stand in its "Break it": enough to choose from, few enough to look through.
 CHOICE = 10
 # What break.js says, in the language of the page.
-SPOKEN = ("choose", "predict", "judge", "again", "guessed", "missed", "wrong_guess", "all")
+SPOKEN = ("and_wrong", "choose", "predict", "judge", "again", "guessed", "missed", "wrong_guess", "all")
 
 
 def rooms() -> str:
@@ -43,15 +46,15 @@ def most_reported() -> str:
     parts = []
     for origin, count in origins.most_common():
         if count > 1:
-            found = ", ".join(shelf(fault) for fault in catalogue().values() if fault.origin == origin)
-            parts.append(f"- {_reported(origin)}: {found}")
+            found = [fault for fault in catalogue().values() if fault.origin == origin]
+            parts.append(f"- {_source(origin)}: {', '.join(f'{shelf(fault)} ({title(fault.concept)})' for fault in found)}")
     return "\n".join(parts)
 
 
 def room(concept: str) -> str:
-    """Return every fault of a concept, by the requirement that it is about."""
+    """Return every fault of a concept, by the requirement that it is about; those that were reported in public come first."""
     by_requirement: dict[str, list[Fault]] = {}
-    for fault in of_concept(concept):
+    for fault in sorted(of_concept(concept), key=lambda fault: fault.origin == CLASSIC):
         by_requirement.setdefault(fault.fails[0], []).append(fault)
     order = {id: at for at, id in enumerate(toise_spec.requirements())}
     parts = [_helpers(concept)]
@@ -70,7 +73,7 @@ def exhibit(fault: Fault) -> str:
     shown, broken = revealed()[fault.slug], judged()[fault.slug]["broken"]
     both = beside(fault)
     told = [
-        f"### {title(name)} {{ #{name} }}",
+        f"### {name.replace('_', ' ').capitalize()} {{ #{name} }}",
         f"{sentence(fault)} {_reported(fault.origin)}",
         '<div class="beside" data-search-exclude markdown>',
         f'<div markdown>\n\n<p class="wrong">{say("museum.wrong")}</p>\n\n{_code(both.wrong, both.wrong_marked)}\n\n</div>',
@@ -78,25 +81,31 @@ def exhibit(fault: Fault) -> str:
         "</div>",
         f"{say('museum.hint', hint=_plain(fault.hint))}",
     ]
-    if shown:
+    if "text" in shown:
         others = [id for id in broken if id != shown["requirement"]]
         told.append(_caught(fault, shown["requirement"], others))
         told.append(_folded(say("museum.input", id=shown["requirement"]), shown["text"]))
     else:
-        told.append(say("museum.survives", reason=survivors()[fault.slug]))
+        told.append(say("museum.survives", reason=SURVIVORS[fault.slug]))
     return "\n\n".join(told)
 
 
 def break_it(concept: str) -> str:
     """Return the faults of a concept that a reader may choose from: each with its code, and, folded, its row of the matrix."""
-    ids = [id for id, each in toise_spec.requirements().items() if each.slug == concept]
     words = {name: say(f"museum.{name}") for name in SPOKEN}
     data = " ".join(f'data-{name.replace("_", "-")}="{escape(text)}"' for name, text in words.items())
-    listed = escape(json.dumps({id: title_of(id) for id in ids}, ensure_ascii=False))
+    listed = escape(json.dumps(foreseen(concept), ensure_ascii=False))
     parts = [f'<div class="break-it" {data} data-requirements="{listed}" markdown>']
     parts += [_breakable(fault) for fault in choice(concept)]
     parts += ["</div>", say("museum.more", count=len(of_concept(concept)), concept=concept)]
     return "\n\n".join(parts)
+
+
+def foreseen(concept: str) -> dict[str, str]:
+    """Return what a reader may foresee: the requirements of a concept, and those of all operations that a chosen fault breaks."""
+    broken = {id for fault in choice(concept) for id in judged()[fault.slug]["broken"]}
+    items = [each for each in toise_spec.requirements().values() if each.slug in (concept, "general")]
+    return {item.id: title_of(item.id) for item in items if item.slug == concept or item.id in broken}
 
 
 def _breakable(fault: Fault) -> str:
@@ -104,7 +113,7 @@ def _breakable(fault: Fault) -> str:
     return "\n\n".join(
         [
             f'<details class="break-fault" id="break-{name}" data-broken="{" ".join(broken)}" markdown>',
-            f"<summary>{_plain(fault.sentence)}</summary>",
+            f"<summary>{_as_html(fault.sentence)}</summary>",
             _code(text_of_fault(fault).lines, ()),
             '<details class="break-answer" markdown>',
             f"<summary>{say('museum.which')}</summary>",
@@ -131,7 +140,7 @@ def matrix_row(fault: Fault) -> str:
 
 def choice(concept: str) -> list[Fault]:
     """Return faults that break different requirements, those that were reported in public first, and the most telling of them."""
-    found = [fault for fault in of_concept(concept) if revealed()[fault.slug]]
+    found = [fault for fault in of_concept(concept) if "text" in revealed()[fault.slug]]
     found.sort(key=lambda fault: (fault.origin == CLASSIC, fault.stateful, len(text_of_fault(fault).lines)))
     chosen: dict[str, Fault] = {}
     for fault in found:
@@ -150,45 +159,9 @@ def of_concept(concept: str) -> list[Fault]:
 
 
 @functools.cache
-def judged() -> dict[str, Any]:
-    """Return what the kept run of the kill matrix found.  Raises LookupError if it is not one of today's catalogue."""
-    return _of_today(json.loads((RESULTS / "kill_matrix.json").read_text(encoding="utf-8"))["faults"], "nox -s faults")
-
-
-@functools.cache
-def revealed() -> dict[str, Any]:
-    """Return the smallest input found for each fault.  Raises LookupError if they are not those of today's catalogue."""
-    file = "benchmarks/counterexamples.py -n 2 --json docs/results/counterexamples.json"
-    return _of_today(json.loads((RESULTS / "counterexamples.json").read_text(encoding="utf-8")), f"python {file}")
-
-
-def _of_today(found: dict[str, Any], command: str) -> dict[str, Any]:
-    if lacking := sorted(catalogue().keys() ^ found.keys()):
-        raise LookupError(f"the catalogue and the results differ in {', '.join(lacking)}; run: {command}")
-    return found
-
-
-def survivors() -> dict[str, str]:
-    """Return the faults that no run kills, each with the reason why."""
-    from toise.faults.matrix import SURVIVORS
-
-    return SURVIVORS
-
-
-def link(id: str) -> str:
-    """Return a link to a requirement."""
-    return f"[{id}](/spec/{toise_spec.requirement(id).slug}.md#{id})"
-
-
-@functools.cache
 def title_of(id: str) -> str:
     """Return a requirement in few words: the name of its test."""
     return engine.property_of(id).title
-
-
-def title(slug: str) -> str:
-    """Return a slug as the words of a title."""
-    return slug.replace("_", " ").capitalize()
 
 
 def sentence(fault: Fault) -> str:
@@ -206,21 +179,29 @@ def _plain(text: str) -> str:
 def shelf(fault: Fault) -> str:
     """Return a link to a fault's place in the museum."""
     concept, _, name = fault.slug.partition(".")
-    return f"[{title(name).lower()}](/museum/{concept}.md#{name})"
+    return f"[{name.replace('_', ' ')}](/museum/{concept}.md#{name})"
 
 
 def _reported(origin: str) -> str:
-    if origin == CLASSIC:
-        return ""
+    return "" if origin == CLASSIC else say("museum.at", link=_source(origin))
+
+
+def _source(origin: str) -> str:
+    """Return a link to a report."""
     if origin.startswith("https://"):
-        return say("museum.at", link=f"[{say('museum.here')}]({origin})")
+        return f"[{urlsplit(origin).netloc}]({origin})"
     repository, number = origin.split("#")
-    return say("museum.at", link=f"[{origin}](https://github.com/{repository}/issues/{number})")
+    return f"[{origin}](https://github.com/{repository}/issues/{number})"
 
 
 def _caught(fault: Fault, id: str, others: Iterable[str]) -> str:
     listed = ", ".join(map(link, others))
     return say("museum.caught", link=link(id)) + (f" {say('museum.also', links=listed)}" if listed else "")
+
+
+def _as_html(text: str) -> str:
+    """Return a text of the catalogue as HTML: what stands between backticks is code."""
+    return re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(text, quote=False))
 
 
 def _code(lines: Iterable[str], marked: Iterable[int]) -> str:

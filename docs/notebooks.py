@@ -14,11 +14,10 @@ from pathlib import Path
 import jupytext
 import nbformat
 from magics import spoken
-from toise.operations import OPERATIONS
+from toise.overview import CONCEPTS as SLUGS
 from words import say
 
 HERE = Path(__file__).parent
-SLUGS = tuple(dict.fromkeys(operation.concept for operation in OPERATIONS.values()))
 PAGES = tuple(f"learn/{slug}.md" for slug in SLUGS)  # in the folder of a language
 ARCHIVE = "learn/notebooks.zip"  # in the site
 FOLDER = "toise-notebooks"  # what the archive unpacks to
@@ -86,7 +85,7 @@ def archive(pages: Path) -> bytes:
 def offered(html: str, address: str) -> str:
     """Return a page with a link to the archive below its first sentence, which says what the archive is."""
     words = f'<a href="{address}" download>{say("notebooks.link")}</a>: {say("notebooks.needs")}'
-    link = f'<p class="notebook" style="font-size: 0.85em">{words}</p>'
+    link = f'<p class="notebook">{words}</p>'
     return re.sub(r"</h1>(\s*<p>.*?</p>)?", lambda match: f"{match[0]}\n{link}", html, count=1, flags=re.DOTALL)
 
 

@@ -42,7 +42,7 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _anchored(text: str, anchor: str) -> str:
     """Return code that is its own address, so that a reader can point to it; a name stays on one line."""
-    whole = "" if " " in text else ' style="white-space: nowrap"'
+    whole = "" if " " in text else " .whole"
     return f"[`{text}`](#{anchor}){{ #{anchor}{whole} }}"
 
 
@@ -87,11 +87,6 @@ def command(name: str) -> str:
     told = "\n\n".join(_flat(paragraph) for paragraph in str(context.command.help).strip().split("\n\n"))
     table = _table(("option", "takes", "does", "default"), rows) if rows else say("reference.no_options")
     return f"```text\n{usage}\n```\n\n{told}\n\n{table}"
-
-
-def placeless(printed: str) -> str:
-    """Return what a command printed without the place where Toise is installed, which another reader has elsewhere."""
-    return re.sub(r"file://\S*/(toise_spec|toise)/", r"file:///.../\1/", printed)
 
 
 def _option(command: str, option: click.Option, context: click.Context) -> list[str]:

@@ -8,6 +8,7 @@ import inspect
 import json
 import math
 import re
+import statistics
 import sys
 from dataclasses import dataclass
 from html import escape
@@ -16,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import toise_spec
-from cells import AFTER, BEFORE, FAINT, QUIET, _image
+from cells import AFTER, BEFORE, FAINT, QUIET, image, link, target
+from kept import conformance, judged
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from toise import bounds, faults
@@ -47,7 +49,7 @@ MACHINE = {str(machine): machine for machine in MACHINES}
 
 
 @dataclass(frozen=True)
-class Judged:
+class InRadii:
     """The largest error of each implementation of an operation, in radii, by dtype and class.
 
     right   of each right implementation
@@ -62,19 +64,14 @@ class Judged:
         """The largest error of all right implementations."""
         return max(ratio for each in self.right.values() for ratio in each.values())
 
-    @property
-    def count(self) -> int:
-        """How many right implementations there are in the class that has most of them."""
-        return max(len(each) for each in self.right.values())
 
-
-def judged(operation: str, slug: str, every: int = 24) -> Judged:
+def in_radii(operation: str, slug: str, every: int = 24) -> InRadii:
     """Hold the right implementations and a fault to their radii, on one in `every` of the suite's own inputs."""
     recipes = cases.suite_recipes(operation)[::every]
     right = {name: {each: worst(operation, each, machine, recipes) for each in organised(operation, machine)}
              for name, machine in MACHINE.items()}  # fmt: skip
     wrong = faults.catalogue()[slug].implementation()
-    return Judged(right, {name: max(mistake(wrong, machine, recipe) for recipe in recipes) for name, machine in MACHINE.items()})
+    return InRadii(right, {name: max(mistake(wrong, machine, recipe) for recipe in recipes) for name, machine in MACHINE.items()})
 
 
 def organised(operation: str, machine: Machine) -> list[str]:
@@ -134,7 +131,7 @@ def _most(ratios: Array) -> float:
 # --- Pictures ---------------------------------------------------------------------------------------------
 
 
-def strip(found: Judged, sentence: str) -> str:
+def strip(found: InRadii, sentence: str) -> str:
     """Return a figure of errors in radii, right implementations and the fault, for each dtype and class; `sentence` says it."""
     figure = Figure(figsize=(8, 4.2), layout="constrained")
     axes = figure.subplots()
@@ -152,7 +149,7 @@ def strip(found: Judged, sentence: str) -> str:
     axes.set_title(say("why.right"), loc="left", color=BEFORE, fontweight="bold", fontsize=10)
     axes.set_title(say("why.fault"), loc="right", color=AFTER, fontweight="bold", fontsize=10)
     _bare(axes)
-    return _image(figure, sentence)
+    return image(figure, sentence)
 
 
 def growth(
@@ -183,7 +180,7 @@ def growth(
     axes.set_xlabel(names[0])
     axes.set_ylabel(names[1])
     _bare(axes)
-    return _image(figure, sentence)
+    return image(figure, sentence)
 
 
 def sums(errors: Sequence[float], bound: float, sentence: str) -> str:
@@ -201,7 +198,7 @@ def sums(errors: Sequence[float], bound: float, sentence: str) -> str:
     axes.set_xlabel(say("why.error_of_a_sum"))
     _bare(axes)
     axes.spines["left"].set_visible(False)
-    return _image(figure, sentence)
+    return image(figure, sentence)
 
 
 def chance(trials: Sequence[int], accepted: Sequence[tuple[float, float]], found: Mapping[str, tuple[Sequence[float], str]],
@@ -224,7 +221,7 @@ def chance(trials: Sequence[int], accepted: Sequence[tuple[float, float]], found
     axes.set_xlabel(say("why.tokens"))
     axes.set_ylabel(say("why.share"))
     _bare(axes)
-    return _image(figure, sentence)
+    return image(figure, sentence)
 
 
 def _apart(ends: Mapping[str, float], gap: float) -> dict[str, float]:
@@ -289,6 +286,40 @@ def classes() -> str:
 # --- Results that are kept beside the pages ---------------------------------------------------------------
 
 
+def kill_rates() -> str:
+    """Return how many faults of each concept are killed, the late ones apart, as a table."""
+    by_concept: dict[str, list[Any]] = {}
+    for slug, each in judged().items():
+        by_concept.setdefault(slug.partition(".")[0].replace("_", " "), []).append(each)
+    lines = [say("why.kill_rates"), "|---|---|---|---|---|"]
+    for name, faults_of in (*by_concept.items(), (say("why.all"), list(judged().values()))):
+        fields = []
+        for late in (False, True):
+            found = [each for each in faults_of if each["late"] == late]
+            killed = sum(bool(set(each["declared"]) & set(each["broken"])) for each in found)
+            fields += [str(len(found)), f"{killed} ({killed / len(found):.1%})" if found else ""]
+        lines.append(f"| {name} | {' | '.join(fields)} |")
+    return "\n".join(lines)
+
+
+def inputs_to_a_kill() -> str:
+    """Return how many inputs each requirement needs until a fault that it breaks is broken."""
+    taken: dict[str, list[int]] = {}
+    for each in judged().values():
+        for id, count in each["broken"].items():
+            taken.setdefault(id, []).append(count)
+    rows = [(id, taken[id]) for id in toise_spec.requirements() if id in taken]
+    every = [count for _, counts in rows for count in counts]
+    lines = [
+        f"{say('why.inputs_to_a_kill', median=f'{statistics.median(every):g}', most=max(every))}\n",
+        f"<details markdown><summary>{say('why.each_requirement')}</summary>\n",
+        f"{say('why.inputs_of_each')}\n|---|---|---|---|",
+        *(f"| {link(id)} | {len(counts)} | {statistics.median(counts):g} | {max(counts)} |" for id, counts in rows),
+        "\n</details>",
+    ]
+    return "\n".join(lines)
+
+
 def tables(name: str) -> dict[str, list[dict[str, str]]]:
     """Return the tables of a page of results, by the bold line above each, as rows by the heads of their columns."""
     found: dict[str, list[dict[str, str]]] = {}
@@ -322,7 +353,7 @@ def race(sentence: str) -> str:
     axes.set_xticks(range(0, 101, 25), [f"{x} %" for x in range(0, 101, 25)])
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-    return _image(figure, sentence)
+    return image(figure, sentence)
 
 
 def soundness(sentence: str) -> str:
@@ -349,7 +380,7 @@ def soundness(sentence: str) -> str:
         axes.set(xlim=(-0.5, len(operations) - 0.5), ylim=(len(classes) - 0.5, -0.5))
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0, labelsize=8)
-    return _image(figure, sentence)
+    return image(figure, sentence)
 
 
 def worst_of(title: str) -> dict[str, dict[str, float]]:
@@ -365,8 +396,7 @@ def kills(concept: str) -> str:
 
     A fault stands under the first requirement that it names: that is the one that says most about it.
     """
-    matrix = json.loads((HERE / "results" / "kill_matrix.json").read_text(encoding="utf-8"))["faults"]
-    found = {slug: each for slug, each in matrix.items() if slug.partition(".")[0] == concept}
+    found = {slug: each for slug, each in judged().items() if slug.partition(".")[0] == concept}
     ids = [id for id in toise_spec.requirements() if any(id in each["broken"] for each in found.values())]
     ids.sort(key=lambda id: toise_spec.requirement(id).slug != concept)  # those of every operation come last
     rows = {id: ROW * (at + 0.5) for at, id in enumerate(ids)}
@@ -391,20 +421,17 @@ def kills(concept: str) -> str:
         (dots(declared=True), DECLARED, 7),
         (late, "currentColor", 3),
     )
-    sentence = say("why.kills", faults=len(columns), concept=concept.replace("_", " "), requirements=len(ids))
-    names = "".join(
-        f'<a href="/spec/{toise_spec.requirement(id).slug}.md#{id}"><text x="52" y="{y + 3.5}">{id}</text></a>'
-        for id, y in rows.items()
-    )
+    sentence = escape(say("why.kills", faults=len(columns), concept=concept.replace("_", " "), requirements=len(ids)))
+    names = "".join(f'<a href="{target(id)}"><text x="52" y="{y + 3.5}">{id}</text></a>' for id, y in rows.items())
     faults_of = "".join(_column(slug, x, height) for slug, x in columns.items())
     drawn = "".join(f'<path d="{path}" stroke="{colour}" stroke-width="{size}"/>' for path, colour, size in paths)
     return (
-        f'<div class="kills" style="display:flex;align-items:flex-start;margin:1em 0">'
-        f'<svg width="58" height="{height}" style="flex:none" font-size="10" text-anchor="end" fill="currentColor">'
+        f'<div class="kills"><svg width="58" height="{height}" viewBox="0 0 58 {height}" '
+        f'font-size="10" text-anchor="end" fill="currentColor">'
         f'{names}<text x="52" y="{foot + 3.5}">{say("why.late")}</text></svg>'
-        f'<div style="overflow-x:auto" tabindex="0" role="group" aria-label="{sentence}">'
-        f'<svg width="{width}" height="{height}" role="img" aria-label="{sentence}" stroke-linecap="round" fill="none" '
-        f'style="display:block;max-width:none;height:{height}px">{drawn}{faults_of}</svg></div></div>'
+        f'<div tabindex="0" role="group" aria-label="{sentence}">'
+        f'<svg width="{width}" height="{height}" viewBox="0 0 {width} {height}" role="img" aria-label="{sentence}" '
+        f'stroke-linecap="round" fill="none">{drawn}{faults_of}</svg></div></div>'
     )
 
 
@@ -422,7 +449,7 @@ def _column(slug: str, x: float, height: float) -> str:
 
 def declared_by(choice: str, *operations: str) -> str:
     """Return the values of a choice, the default first, with the judged libraries that are held to each, as a table."""
-    results = json.loads((HERE / "results" / "conformance_cpu.json").read_text(encoding="utf-8"))["backends"]
+    results = conformance("cpu")["backends"]
     heads = [f"`{operation}`" for operation in operations]
     lines = [f"| {say('why.declared')} | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
     for at, value in enumerate(CHOICES[operations[0]][choice]):

@@ -1,4 +1,4 @@
-"""The formulas of the page on tolerances, computed as they stand there, to see that they are those of `toise.bounds`.
+"""The formulas of the page with the derivations, computed as they stand there, to see that they are those of `toise.bounds`.
 
 The page leaves out what is there for underflow, and the 2^-53 of the value beside the radius: so the two agree but for little.
 """
@@ -175,10 +175,12 @@ def sequence_log_prob(logits: Array, tokens: Array, x: Letters) -> Array:
     return x.output(y.sum(), x.stored(y.sum(), whole))
 
 
-def compared() -> dict[str, float]:
+def compared() -> dict[str, tuple[float, float]]:
     """Return by how much each formula of the page differs from the code's radius, at most, over all classes: a share of it.
 
-    The inputs have few enough digits for every dtype.
+    Beside it stands the share of the elements that were compared, in the class that has the fewest of them.
+    A radius below 1e-8 of the largest value is left out: there the terms for underflow and the value's own rounding count.
+    The inputs have few enough digits for every dtype.  Raises ValueError for an operation of which a class compares nothing.
     """
     draw = np.random.default_rng(0)
 
@@ -188,7 +190,7 @@ def compared() -> dict[str, float]:
     q, k, v, row, out = numbers(3, 6), numbers(40, 6), numbers(40, 4), numbers(5, 12), numbers(5, 12)
     w1, b1, w2, b2, gamma, beta = numbers(12, 9), numbers(9), numbers(9, 12), numbers(12), numbers(12), numbers(12)
     logits, tokens = numbers(7, 40), draw.integers(0, 40, 7)
-    found: dict[str, float] = {}
+    found: dict[str, tuple[float, float]] = {}
     for p in (p for kinds in PRECISIONS.values() for p in kinds.values()):
         x = Letters.of(p)
         allowed, every = np.ones((3, 40), bool), np.ones(7, bool)
@@ -203,7 +205,10 @@ def compared() -> dict[str, float]:
         if p.storage.u == 2.0**-53:  # the value's own rounding is as large as what is bounded there
             continue
         for name, (ours, theirs) in pairs.items():
-            held = theirs.radius > 1e-6 * np.abs(theirs.value).max()
+            held = theirs.radius > 1e-8 * np.abs(theirs.value).max()
+            if not held.any():
+                raise ValueError(f"nothing of {name} is compared in {p}")
             share = np.abs(ours - theirs.radius)[held] / theirs.radius[held]
-            found[name] = max(found.get(name, 0.0), float(share.max(initial=0.0)))
+            most, least = found.get(name, (0.0, 1.0))
+            found[name] = max(most, float(share.max())), min(least, float(held.mean()))
     return found

@@ -1,13 +1,14 @@
 """The drawings of the pages: whole, within their frame, readable in light and in dark, and in the words of `words.toml`."""
 
 import re
+from html import unescape
 from xml.etree import ElementTree as ET
 
 import diagrams
 import numpy as np
 import pytest
 import strips
-from cells import AFTER, BEFORE
+from cells import AFTER, BEFORE, before_after
 
 ARRAY = np.array([[0.5, -1.25, 0.0], [2.0, 0.25, -3.0]])
 SHARES = np.array([[1.0, 0.0], [0.25, 0.75]])
@@ -78,21 +79,36 @@ def test_a_sentence_says_it(name):
     """Who cannot see a drawing is told what it shows, in a sentence."""
     tree, _, _ = drawn(DRAWINGS[name])
 
-    assert tree.get("role") == "img"
     assert re.fullmatch(r"[A-Z].+\.", tree.get("aria-label"))
 
 
-def test_a_linked_drawing_is_no_image():
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_a_drawing_with_links_is_no_image(name):
     """A reader of screens finds no links in an image."""
-    tree, _, _ = drawn(diagrams.block(linked=True))
+    tree, _, _ = drawn(DRAWINGS[name])
 
-    assert tree.get("role") == "group"
-    assert {link.get("href").removesuffix(".md") for link in tree.iter("a")} < set(diagrams.CONCEPTS)
+    assert tree.get("role") == ("img" if tree.find(".//a") is None else "group")
+
+
+def test_a_block_leads_to_the_concepts():
+    """Each stage to the page of its own."""
+    tree, _, _ = drawn(DRAWINGS["block"])
+    targets = {link.get("href").removesuffix(".md") for link in tree.iter("a")}
+
+    assert "multi_head_attention" in targets
+    assert targets < set(diagrams.CONCEPTS)
 
 
 def test_every_concept_has_an_icon():
     """The reading order shows one beside each page."""
     assert list(diagrams.icons()) == list(diagrams.CONCEPTS)
+
+
+def test_any_sentence_says_a_figure():
+    """With quotes and signs of comparison in it too."""
+    sentence = 'A "row" whose eps < 1 & more.'
+
+    assert [unescape(alt) for alt in re.findall(r'alt="(.*?)"', before_after(ARRAY, ARRAY, (0,), sentence))] == [sentence]
 
 
 def test_shades_have_one_measure():

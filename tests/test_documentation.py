@@ -271,8 +271,6 @@ def unrun(path, text, names):
 @pytest.mark.parametrize(("path", "module"), modules().items())
 def test_every_example_in_a_docstring_runs(path, module, monkeypatch):
     """And gives what stands below it."""
-    monkeypatch.syspath_prepend(str(ROOT / "docs"))
-
     assert unrun(path, (ROOT / path).read_text(encoding="utf-8"), vars(importlib.import_module(module))) == ""
 
 

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import browser
 import pytest
+from small_site import lay_out
 
-ROOT = Path(__file__).parents[1]
 PHONE = 390
 SECONDS = 120  # until Python is there, on a slow machine
 REFUTE = "learn/refute.html"
@@ -131,13 +131,7 @@ def _vendored():
 
 def _small_site(room, vendored):
     """Build a site of one real page into a folder, and return where it is."""
-    pytest.importorskip("mkdocs")
-    shutil.copy(ROOT / "mkdocs.yml", room)
-    for folder in ("docs", "spec", "reference", "conformance", "benchmarks"):
-        shutil.copytree(ROOT / folder, room / folder)
-    for page in (room / "docs" / "en").rglob("*.md"):
-        if page.name != "refute.md":
-            page.write_text("# Title\n", encoding="utf-8")
+    lay_out(room, whole=["refute.md"])
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1", "TOISE_SITE_VENDORED": str(vendored or "")}
     subprocess.run([sys.executable, "-m", "mkdocs", "build", "--quiet"], cwd=room, env=environment, check=True)
     return room / "site"
@@ -309,7 +303,6 @@ def test_where_numpy_could_not_be_had_the_page_says_so(reader, lacks_numpy):
 
 def test_numpy_is_loaded_like_any_other_wheel_where_it_is_there(site, tmp_path, monkeypatch):
     """What docs/vendor.py lists beside Pyodide is found by an import; the NumPy here is a stand-in of one line."""
-    monkeypatch.syspath_prepend(ROOT / "docs")
     import vendor
 
     shutil.copytree(_vendored(), tmp_path / "vendored")
@@ -392,20 +385,18 @@ def test_without_what_was_fetched_a_page_has_examples_and_no_buttons(tmp_path):
 
 def test_an_example_that_ends_otherwise_than_it_says_fails_the_build(monkeypatch):
     """A page cannot show code that does not do what it is shown to do."""
-    execution_error = pytest.importorskip("markdown_exec").ExecutionError
-    monkeypatch.syspath_prepend(ROOT / "docs")
     import running
+    from markdown_exec import ExecutionError
 
     assert running.printed("print(1)", "") == "1\n"
     assert "KeyError: 2" in running.printed("{}[2]", "KeyError")
     for code, raises in (("{}[2]", ""), ("{}[2]", "ValueError"), ("print(1)", "KeyError")):
-        with pytest.raises(execution_error):
+        with pytest.raises(ExecutionError):
             running.printed(code, raises)
 
 
 def test_a_numpy_that_is_not_the_named_one_is_refused(tmp_path, monkeypatch, capsys):
     """A wheel with another digest never reaches the site; one that cannot be had is told, and the site goes without."""
-    monkeypatch.syspath_prepend(ROOT / "docs")
     import vendor
 
     monkeypatch.setattr(vendor, "RELEASES", (tmp_path / "{file}").as_uri().replace("%7B", "{").replace("%7D", "}"))

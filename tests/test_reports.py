@@ -21,7 +21,7 @@ from toise.errors import TargetError
 from toise.formats import render
 from toise.reading import read_report
 from toise.report import Document
-from toise.terminal import print_report
+from toise.terminal import array_text, print_report
 
 WRONG = """
     import numpy as np
@@ -361,3 +361,10 @@ def test_a_link_and_a_device_stay_what_they_are(tmp_path):
     assert (tmp_path / "elsewhere.json").read_text(encoding="utf-8") == "newer"
     files.write(files.Path("/dev/null"), "text")
     assert not files.Path("/dev/null").is_file()
+
+
+def test_a_large_array_of_many_axes_takes_two_lines():
+    """The corners of each of its matrices would fill the screen."""
+    array = [[[[0.5] * 9] * 9] * 9] * 9
+
+    assert array_text(array).splitlines() == ["shape (9, 9, 9, 9), in one row", "[0.5 0.5 ... 0.5 0.5]"]

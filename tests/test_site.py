@@ -1,9 +1,10 @@
 """The site that was built: every page in a browser, wide and on a phone, and every link, requirement and fault in its place.
 
-`TOISE_SITE` names the folder; `nox -s pages` builds the site and sets it.
+`TOISE_SITE` names the folder: `nox -s docs` builds the site, and `nox -s pages` runs this on it.
 """
 
 import os
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlparse
@@ -11,6 +12,7 @@ from urllib.parse import unquote, urlparse
 import browser
 import pytest
 import toise_spec
+from toise import engine
 from toise.faults import catalogue
 
 SITE = Path(os.environ.get("TOISE_SITE", "no-site")).resolve()
@@ -27,7 +29,7 @@ MAIN = (
     "why/tolerances.html",
 )
 
-pytestmark = pytest.mark.skipif(not PAGES, reason="no built site: `nox -s pages` builds one, and names it in TOISE_SITE")
+pytestmark = pytest.mark.skipif(not PAGES, reason="TOISE_SITE names no built site: `nox -s docs pages` does")
 
 
 class Elements(HTMLParser):
@@ -107,18 +109,24 @@ def test_every_picture_has_words(elements, page):
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_no_page_shows_what_it_is_made_from(elements, page):
-    """No formula as LaTeX, no attributes of a heading or a link, no fence, no line of a missing translation."""
+    """No formula as LaTeX, no attributes of a heading or a link, no fence, and no place on the machine that built it."""
     text = "".join(elements[page].text)
 
+    assert re.findall(r"file:///(?!\.\.\.)\S*", text) == []
     assert [left for left in ("\\(", "\\[", "--8<--", 'exec="', "{ #", "???") if left in text] == []
 
 
 @pytest.mark.parametrize("id", toise_spec.requirements())
 def test_every_requirement_has_its_anchor_and_its_proof(elements, id):
-    """On the page of its concept."""
-    slug = toise_spec.requirement(id).slug
+    """On the page of its concept: the name of its test, and mistakes that break it; a MAY is never tested."""
+    item = toise_spec.requirement(id)
+    page = elements[SITE / "spec" / f"{item.slug}.html"]
 
-    assert id in elements[SITE / "spec" / f"{slug}.html"].ids
+    assert id in page.ids
+    if item.level != "MAY":
+        section = "".join(page.text).partition(f"\n{id}")[2].partition("Since:")[2].partition("Since:")[0]
+        assert engine.property_of(id).name in section
+        assert "Mistakes that break it:" in section
 
 
 @pytest.mark.parametrize("slug", catalogue())

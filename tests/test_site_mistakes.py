@@ -5,13 +5,11 @@ import os
 import shutil
 import subprocess
 import sys
-from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
+from small_site import ROOT, lay_out
 from toise.faults import catalogue
 
-ROOT = Path(__file__).parent.parent
 SOURCES = ("spec", "reference", "conformance")
 REQUIREMENT = """
 ### LN-14 { #LN-14 }
@@ -25,10 +23,6 @@ REQUIREMENT = """
 - **Source:** Four.
 - **Since:** 0.1
 """
-
-pytestmark = pytest.mark.skipif(
-    find_spec("mkdocs") is None or find_spec("material") is None, reason="MkDocs is not installed: `nox -s pages` installs it"
-)
 
 
 def on_the_page(text):
@@ -103,11 +97,7 @@ def build(tmp_path):
     def run(plant):
         room = tmp_path / "room"
         room.mkdir()
-        shutil.copy(ROOT / "mkdocs.yml", room)
-        for folder in ("docs", "benchmarks", *SOURCES):
-            shutil.copytree(ROOT / folder, room / folder, ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
-        for page in room.glob("docs/en/**/*.md"):
-            page.write_text("# Title\n", encoding="utf-8")
+        lay_out(room)
         for slug in catalogue():  # the pages of the specification lead there
             concept, _, name = slug.partition(".")
             with (room / "docs" / "en" / "museum" / f"{concept}.md").open("a", encoding="utf-8") as page:

@@ -1,4 +1,4 @@
-"""The results as a page: `docs/results/soundness.md` is made here, and is included in `docs/precision.md`."""
+"""The results as a page: `docs/results/soundness.md` is made here, and is included in `docs/en/why/precision.md`."""
 
 from __future__ import annotations
 

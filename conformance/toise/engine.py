@@ -473,7 +473,8 @@ def _hint(trial: Trial, violation: Violation) -> str:
     for key, value, other in backend.other_choices(operation):
         if (value == "raises") != (violation.kind == "raised"):
             continue
-        again = trial.repeated(other, trial.failures)
+        # What fails may pass by chance where it is small: the other choice has to hold on the whole list.
+        again = trial.repeated(other, (*trial.failures, *trial.prop.inputs[operation].fixed))
         if not again.failures and again.counts["relevant"]:
             return f"it would hold if the backend declared {declaration(operation, key, value)}"
     return ""

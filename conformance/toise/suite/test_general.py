@@ -1,6 +1,7 @@
 """GEN · What every operation must do: one test for each numbered requirement.  Read with spec/toise_spec/general.md."""
 
 import contextlib
+import math
 from typing import Any
 
 import numpy as np
@@ -287,9 +288,19 @@ def test_the_same_call_gives_the_same_bits(backend, call):
 
 
 def scrambled(call):
-    """Return other contents of the same shapes: each array reversed along all axes, and times -2 where it holds floats."""
+    """Return other contents of the same shapes: each array reversed along all axes, and its floats times -2 and 1/2 in turn.
+
+    The factors are exact, and what cancelled before does not do so any more.
+    """
     flipped = {name: np.flip(array) for name, array in call.arrays.items()}
-    return call.replace(**{name: -2.0 * array if array.dtype == float else array for name, array in flipped.items()})
+    return call.replace(
+        **{name: array * in_turn(array.shape) if array.dtype == float else array for name, array in flipped.items()}
+    )
+
+
+def in_turn(shape):
+    """Return -2 and 1/2 in turn, as an array of a shape."""
+    return np.where(np.arange(math.prod(shape)) % 2, 0.5, -2.0).reshape(shape)
 
 
 def call_other_sizes(backend, call):
@@ -352,16 +363,21 @@ def assert_noticed(backend, answer, before, name):
     """Require another result than that of the call before, where only one array differs and a right result does too.
 
     A formula that has no use for the array, or not for its last digits, is no memory.  It is wrong for contents never seen,
-    and was right before only if that array was a special one: all its numbers the same, or some of them.
+    and was right before only by chance: that array was a special one, all its numbers the same, or some of them, or others
+    were, such as values that cancel.  So it has to be seen what was kept: all of the call, that array, or all weights; what
+    is right for these beside new contents comes back.
     """
     if not (np.array_equal(answer.got, before.got) and is_apart(answer, before) and is_right(before)):
         return
-    other = scrambled(answer.case)
-    remembered = is_right(backend.run(other))
-    array = before.case.arrays.get(name)
+    other = backend.run(scrambled(answer.case))
+    remembered = is_right(other)
+    arrays, weights = before.case.arrays, OPERATIONS[before.case.operation].shared
+    array = arrays.get(name)
     if array is not None and (np.unique(array).size == array.size or (array.dtype != float and np.unique(array).size > 1)):
-        alone = backend.run(answer.case.replace(**{name: other.arrays[name]}))
-        remembered |= is_apart(alone, before) and np.array_equal(alone.got, before.got)
+        alone = backend.run(answer.case.replace(**{name: other.case.arrays[name]}))
+        besides = [other.case.replace(**{each: arrays[each] for each in kept}) for kept in ([name], weights) if name in kept]
+        kept = np.array_equal(other.got, before.got) or any(is_right(backend.run(beside)) for beside in besides)
+        remembered |= kept and is_apart(alone, before) and np.array_equal(alone.got, before.got)
     message = f"another {name} alone gave the result of the call before"
     assert_that(not remembered, "state", message, got=answer.got, required=answer.value)
 

@@ -56,7 +56,9 @@
           : (box.checked ? `· ${say.wrongGuess}` : "");
       });
       const count = boxes.filter((box) => broken.has(box.value)).length;
-      score.textContent = say.all.replace("{found}", found).replace("{count}", count);
+      const wrong = boxes.filter((box) => box.checked && !broken.has(box.value)).length;
+      score.textContent = say.all.replace("{found}", found).replace("{count}", count)
+        + (wrong ? ` ${say.andWrong.replace("{count}", wrong)}` : "");
       answer.hidden = false;
       answer.open = true;
       button.textContent = say.again;
