@@ -271,6 +271,47 @@ def test_a_mistake_that_is_no_choice_has_no_hint():
     assert report.requirements["ATT-14"].counterexample.hint == ""
 
 
+def over_the_queries(q, k, v, *, mask=None, causal=False, scale=None):
+    """Take the softmax over the wrong axis, without a memory of anything."""
+    allowed = np.ones((q.shape[-2], k.shape[-2]), bool) if mask is None else mask
+    allowed = allowed & toise_reference.causal_mask(*allowed.shape[-2:]) if causal else allowed
+    scores = np.where(allowed, (q @ k.swapaxes(-1, -2)) * (q.shape[-1] ** -0.5 if scale is None else scale), -np.inf)
+    parts = np.exp(scores - scores.max(axis=-2, keepdims=True, initial=-1e30)).astype(q.dtype)
+    total = parts.sum(axis=-2, keepdims=True)
+    return parts / np.where(total > 0, total, 1).astype(q.dtype) @ v
+
+
+def test_a_choice_that_holds_on_the_smallest_input_alone_is_no_hint():
+    """With one query and two keys, top-left hides the key that this softmax should not have given all its weight."""
+    report = judged({"attention": over_the_queries}, ["ATT-14"])
+
+    assert report.requirements["ATT-14"].outcome == "FAIL"
+    assert report.requirements["ATT-14"].counterexample.hint == ""
+
+
+def test_a_formula_that_has_no_use_for_an_array_is_no_memory():
+    """Of one query this softmax makes a weight of 1 for every key, whatever the query is: values that cancel hide that."""
+    report = judged({"attention": over_the_queries}, ["GEN-5"])
+
+    assert_rows(report, {"GEN-5": PASS})
+
+
+def test_a_backend_of_one_rank_is_told_to_declare_it():
+    """It raises wherever there are leading axes, and does all else right; where it says so, it passes."""
+
+    def of_matrices(q, k, v, **options):
+        if q.ndim != 2:
+            raise ValueError("matrices alone")
+        return toise_reference.attention(q, k, v, **options)
+
+    undeclared = judged({"attention": of_matrices}, ["ATT-1"])
+    declared = judged({"attention": of_matrices, "__toise__": {"attention": {"domain": {"rank": [2]}}}}, ["ATT-1"])
+
+    hint = undeclared.requirements["ATT-1"].counterexample.hint
+    assert hint == 'it would hold if the backend declared __toise__ = {"attention": {"domain": {"rank": [2]}}}'
+    assert_rows(declared, {"ATT-1": PASS})
+
+
 def test_a_promotion_to_float64_names_its_usual_cause():
     """In NumPy alone: np.sqrt(64) is an np.float64 scalar."""
     hints = [

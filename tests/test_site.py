@@ -26,7 +26,7 @@ MAIN = (
     "test/index.html",
     "spec/general.html",
     "museum/layer_norm.html",
-    "why/tolerances.html",
+    "why/derivations.html",
 )
 
 pytestmark = pytest.mark.skipif(not PAGES, reason="TOISE_SITE names no built site: `nox -s docs pages` does")

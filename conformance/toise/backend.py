@@ -15,9 +15,9 @@ import numpy as np
 
 from toise.bounds import PRECISIONS
 from toise.declarations import CHOICES, MAY_RAISE, TRAITS
-from toise.domain import Domain, probed_domain
+from toise.domain import LEADS, Domain, probed_domain
 from toise.errors import Ended, OwnError, ToiseError, Unsupported, ending, text_of
-from toise.inputs import Case
+from toise.inputs import USUAL, Case
 from toise.inputs.magnitudes import fitted, storage_of
 from toise.operations import OPERATIONS, Required, sublayer_through
 from toise.verdict import DEADLY, EXAMPLE, Answer, Irrelevant, NotApplicable, NotProvided, Violation
@@ -82,6 +82,16 @@ class Backend:
                     changed = dataclasses.replace(declared, choices={**declared.choices, key: value})
                     yield key, value, self._declaring(operation, changed)
 
+    def other_ranks(self, operation: str) -> Iterator[tuple[int, Backend]]:
+        """Yield ranks of the first array, if the target declares no domain, and a backend that declares that one alone."""
+        declared = self.declared(operation)
+        if declared.domain != Domain():
+            return
+        for lead in LEADS:
+            rank = USUAL[operation].inner + len(lead)
+            changed = dataclasses.replace(declared, domain=Domain(rank=(rank,)))
+            yield rank, Backend(self._target_declaring(operation, changed), self.dtype)  # inputs are moved to that rank
+
     def other_traits(self, operation: str) -> Iterator[tuple[str, Backend]]:
         """Yield every trait that the target does not declare, and a backend that declares it too."""
         declared = self.declared(operation)
@@ -103,11 +113,14 @@ class Backend:
 
     def _declaring(self, operation: str, declared: Declaration) -> Backend:
         """Return a backend that declares something else of an operation; what was built for this one serves that one too."""
-        operations = {**self.target.declarations.operations, operation: declared}
-        declarations = dataclasses.replace(self.target.declarations, operations=operations)
-        other = Backend(dataclasses.replace(self.target, declarations=declarations), self.dtype)
+        other = Backend(self._target_declaring(operation, declared), self.dtype)
         other._cases, other._domains = self._cases, self._domains
         return other
+
+    def _target_declaring(self, operation: str, declared: Declaration) -> Target:
+        operations = {**self.target.declarations.operations, operation: declared}
+        declarations = dataclasses.replace(self.target.declarations, operations=operations)
+        return dataclasses.replace(self.target, declarations=declarations)
 
     def __getattr__(self, operation: str) -> Callable[..., Answer]:
         """Return the target's operation of that name, as a method that takes arrays and gives an Answer."""

@@ -477,6 +477,10 @@ def _hint(trial: Trial, violation: Violation) -> str:
         again = trial.repeated(other, (*trial.failures, *trial.prop.inputs[operation].fixed))
         if not again.failures and again.counts["relevant"]:
             return f"it would hold if the backend declared {declaration(operation, key, value)}"
+    for rank, other in backend.other_ranks(operation) if violation.kind in ("raised", "shape") else ():
+        again = trial.repeated(other, (*trial.failures, *trial.prop.inputs[operation].fixed))
+        if not again.failures and again.counts["relevant"]:
+            return f"it would hold if the backend declared {declaration(operation, 'domain', {'rank': [rank]})}"
     return ""
 
 

@@ -1,7 +1,6 @@
 """GEN · What every operation must do: one test for each numbered requirement.  Read with spec/toise_spec/general.md."""
 
 import contextlib
-import math
 from typing import Any
 
 import numpy as np
@@ -288,19 +287,17 @@ def test_the_same_call_gives_the_same_bits(backend, call):
 
 
 def scrambled(call):
-    """Return other contents of the same shapes: each array reversed along all axes, and its floats times -2 and 1/2 in turn.
+    """Return other contents of the same shapes: each array reversed along all axes, and every other float of it times -2.
 
-    The factors are exact, and what cancelled before does not do so any more.
+    What cancelled before does not do so any more, and both factors are exact, for subnormal numbers too.
     """
     flipped = {name: np.flip(array) for name, array in call.arrays.items()}
-    return call.replace(
-        **{name: array * in_turn(array.shape) if array.dtype == float else array for name, array in flipped.items()}
-    )
+    return call.replace(**{name: partly_doubled(array) if array.dtype == float else array for name, array in flipped.items()})
 
 
-def in_turn(shape):
-    """Return -2 and 1/2 in turn, as an array of a shape."""
-    return np.where(np.arange(math.prod(shape)) % 2, 0.5, -2.0).reshape(shape)
+def partly_doubled(array):
+    """Return an array with every other number times -2, the first among them."""
+    return array * np.where(np.arange(array.size) % 2, 1.0, -2.0).reshape(array.shape)
 
 
 def call_other_sizes(backend, call):
