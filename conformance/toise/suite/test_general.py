@@ -367,7 +367,7 @@ def assert_noticed(backend, answer, before, name):
     if not (np.array_equal(answer.got, before.got) and is_apart(answer, before) and is_right(before)):
         return
     other = backend.run(scrambled(answer.case))
-    remembered = is_right(other)
+    remembered = is_right(other) and is_right(backend.run(scrambled(other.case)))  # once may be chance too
     arrays, weights = before.case.arrays, OPERATIONS[before.case.operation].shared
     array = arrays.get(name)
     if array is not None and (np.unique(array).size == array.size or (array.dtype != float and np.unique(array).size > 1)):
