@@ -53,7 +53,7 @@ class Room:
         Raises RuntimeError, so that the site is not built, where it ends with another exit status than the page says.
         """
         program, *arguments = (sys.executable if part == "python" else part for part in shlex.split(command))
-        ours = [sys.executable, "-m", "toise"] if program == "toise" else [program]
+        ours = [sys.executable, "-m", program] if program in ("toise", "pytest") else [program]
         narrow = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
         done = subprocess.run(  # noqa: S603 - a command of the page
             [*ours, *arguments],
