@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import re
 from collections import Counter
@@ -83,7 +82,7 @@ def exhibit(fault: Fault) -> str:
     ]
     if "text" in shown:
         others = [id for id in broken if id != shown["requirement"]]
-        told.append(_caught(fault, shown["requirement"], others))
+        told.append(_caught(shown["requirement"], others))
         told.append(_folded(say("museum.input", id=shown["requirement"]), shown["text"]))
     else:
         told.append(say("museum.survives", reason=SURVIVORS[fault.slug]))
@@ -158,14 +157,13 @@ def of_concept(concept: str) -> list[Fault]:
     return [fault for fault in catalogue().values() if fault.concept == concept]
 
 
-@functools.cache
 def title_of(id: str) -> str:
     """Return a requirement in few words: the name of its test."""
     return engine.property_of(id).title
 
 
 def sentence(fault: Fault) -> str:
-    """Return what is wrong, with the star of a fault that was written after the inputs."""
+    """Return what is wrong, and whether it was written after the inputs were chosen."""
     return f"{_plain(fault.sentence)}{' ' + say('museum.late') if fault.late else ''}"
 
 
@@ -194,7 +192,7 @@ def _source(origin: str) -> str:
     return f"[{origin}](https://github.com/{repository}/issues/{number})"
 
 
-def _caught(fault: Fault, id: str, others: Iterable[str]) -> str:
+def _caught(id: str, others: Iterable[str]) -> str:
     listed = ", ".join(map(link, others))
     return say("museum.caught", link=link(id)) + (f" {say('museum.also', links=listed)}" if listed else "")
 

@@ -473,15 +473,18 @@ def _hint(trial: Trial, violation: Violation) -> str:
     for key, value, other in backend.other_choices(operation):
         if (value == "raises") != (violation.kind == "raised"):
             continue
-        # What fails may pass by chance where it is small: the other choice has to hold on the whole list.
-        again = trial.repeated(other, (*trial.failures, *trial.prop.inputs[operation].fixed))
-        if not again.failures and again.counts["relevant"]:
+        if _would_hold(trial, other):
             return f"it would hold if the backend declared {declaration(operation, key, value)}"
     for rank, other in backend.other_ranks(operation) if violation.kind in ("raised", "shape") else ():
-        again = trial.repeated(other, (*trial.failures, *trial.prop.inputs[operation].fixed))
-        if not again.failures and again.counts["relevant"]:
+        if _would_hold(trial, other):
             return f"it would hold if the backend declared {declaration(operation, 'domain', {'rank': [rank]})}"
     return ""
+
+
+def _would_hold(trial: Trial, other: Backend) -> bool:
+    """Tell whether a backend that declares something else passes: what fails may pass by chance, so the whole list is tried."""
+    again = trial.repeated(other, (*trial.failures, *trial.prop.inputs[trial.operation].fixed))
+    return not again.failures and again.counts["relevant"] > 0
 
 
 def _within(trial: Trial) -> dict[str, bool]:
